@@ -1,0 +1,1 @@
+"""The bundled E2 simulator: RAN x grid, seeded."""

@@ -1,0 +1,1 @@
+"""Grid side of the simulator; knows nothing of E2 or of the RAN."""

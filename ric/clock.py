@@ -1,0 +1,104 @@
+"""Time as a dependency: real or simulated, one interface.
+
+Times are seconds since the Unix epoch as float where people read them and integer nanoseconds on the wire.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import time
+from typing import Protocol
+
+__all__ = ["Clock", "Deadline", "SimClock", "WallClock", "to_ns", "to_s"]
+
+NS = 1_000_000_000
+
+
+def to_ns(time_s: float) -> int:
+    """Nanoseconds of `time_s` [s], to the microsecond, so that equal instants compare equal."""
+    return round(time_s * 1_000_000) * 1_000
+
+
+def to_s(time_ns: int) -> float:
+    """Seconds of `time_ns` [ns]."""
+    return time_ns / NS
+
+
+class Clock(Protocol):
+    """What every timed part of the house is given instead of `time` and `asyncio.sleep`."""
+
+    def now_s(self) -> float:
+        """Seconds since the Unix epoch."""
+        ...
+
+    async def sleep_until(self, time_s: float) -> None:
+        """Return when `now_s() >= time_s`."""
+        ...
+
+
+class WallClock:
+    """The machine's clock; steps of the system clock do not disturb sleeps that are under way."""
+
+    def now_s(self) -> float:
+        """Seconds since the Unix epoch."""
+        return time.time()
+
+    async def sleep_until(self, time_s: float) -> None:
+        """Sleep for the difference that holds now, on the monotonic clock."""
+        await asyncio.sleep(max(0.0, time_s - time.time()))
+
+
+class SimClock:
+    """Simulated time: stands still until :meth:`advance_to` moves it, then wakes sleepers in order of their time."""
+
+    def __init__(self, start_s: float) -> None:
+        self._now_s = start_s
+        self._order = itertools.count()
+        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
+
+    def now_s(self) -> float:
+        """Simulated seconds since the Unix epoch."""
+        return self._now_s
+
+    async def sleep_until(self, time_s: float) -> None:
+        """Return once the simulation has reached `time_s`."""
+        if time_s <= self._now_s:
+            await asyncio.sleep(0)
+            return
+        wake: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._sleepers, (time_s, next(self._order), wake))
+        await wake
+
+    async def advance_to(self, time_s: float) -> None:
+        """Move to `time_s`, stopping at each sleeper on the way. Raises ValueError when `time_s` lies in the past."""
+        if time_s < self._now_s:
+            raise ValueError(f"simulated time cannot go back from {self._now_s} to {time_s}")
+        while self._sleepers and self._sleepers[0][0] <= time_s:
+            wake_s, _, wake = heapq.heappop(self._sleepers)
+            if wake.done():
+                continue
+            self._now_s = wake_s
+            wake.set_result(None)
+            await asyncio.sleep(0)
+        self._now_s = time_s
+
+
+class Deadline:
+    """An instant `budget_ms` after now on the monotonic clock: budgets are about computing, so they stay real even
+    where the clock is simulated."""
+
+    def __init__(self, budget_ms: float) -> None:
+        self.budget_ms = budget_ms
+        self._start_s = time.perf_counter()
+
+    @property
+    def elapsed_ms(self) -> float:
+        """Wall milliseconds since the deadline was set."""
+        return (time.perf_counter() - self._start_s) * 1e3
+
+    @property
+    def late(self) -> bool:
+        """True once the budget is spent."""
+        return self.elapsed_ms > self.budget_ms

@@ -1,0 +1,144 @@
+"""Columnar tables: named quantities for many entities, checked against a schema once, at the edge.
+
+The grid service model (E2) and twin records (bus) both carry tables; inside the house they are NumPy arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ric.errors import Fault, TwinRicError, nearest
+from ric.pb.twinric.columns.v1.columns_pb2 import Column as PbColumn
+from ric.pb.twinric.columns.v1.columns_pb2 import Table as PbTable
+
+__all__ = ["ESTIMATED", "GOOD", "STALE", "SUBSTITUTED", "Quantity", "Schema", "Table", "decode_table", "encode_table"]
+
+Floats = NDArray[np.float64]
+
+GOOD, STALE, ESTIMATED, SUBSTITUTED = 0, 1, 2, 3
+MAX_ENTITIES = 100_000
+MAX_WIDTH = 4_096
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One column of a schema: unit, accepted range, meaning, values per entity (0: any)."""
+
+    unit: str
+    low: float
+    high: float
+    meaning: str
+    required: bool = True
+    width: int = 1
+
+
+@dataclass(frozen=True)
+class Schema:
+    """A kind of table: its columns by name. `version` changes when a column's meaning does."""
+
+    kind: str
+    version: int
+    columns: Mapping[str, Quantity]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Entities `ids` (N) with columns (N,) or (N, width), at `source_time_ns`; `quality` (N,) octets per column."""
+
+    kind: str
+    ids: tuple[str, ...]
+    columns: Mapping[str, Floats]
+    source_time_ns: int
+    quality: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
+    version: int = 1
+
+    def __getitem__(self, name: str) -> Floats:
+        return self.columns[name]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def rows(self, ids: Sequence[str]) -> NDArray[np.intp]:
+        """Row numbers of `ids` in this table. Raises KeyError for an id that is absent."""
+        where = {name: index for index, name in enumerate(self.ids)}
+        return np.array([where[name] for name in ids], dtype=np.intp)
+
+
+def encode_table(table: Table) -> PbTable:
+    """The table's wire form; the caller vouches for its content."""
+    message = PbTable(
+        kind=table.kind, schema_version=table.version, ids=table.ids, source_time_ns=table.source_time_ns
+    )
+    for name, values in table.columns.items():
+        array = np.asarray(values, dtype=np.float64)
+        quality = table.quality.get(name)
+        message.columns.append(
+            PbColumn(
+                name=name,
+                values=array.ravel().tolist(),
+                width=array.shape[1] if array.ndim == 2 else 1,
+                quality=b"" if quality is None else np.asarray(quality, dtype=np.uint8).tobytes(),
+            )
+        )
+    return message
+
+
+def decode_table(message: PbTable, schemas: Mapping[str, Schema], code_prefix: str, field_path: str = "table") -> Table:
+    """The table that `message` carries, checked against its schema.
+
+    Raises TwinRicError `<code_prefix>-RANGE` with every fault: unknown kind, version or column, missing column, wrong
+    length, value out of the quantity's range or not finite, duplicate ids.
+    """
+    code = f"{code_prefix}-RANGE"
+    schema = schemas.get(message.kind)
+    if schema is None:
+        raise TwinRicError(code, f"{field_path}.kind", message.kind, "a known kind", nearest(message.kind, schemas))
+    if message.schema_version != schema.version:
+        raise TwinRicError(code, f"{field_path}.schema_version", message.schema_version, f"{schema.version}")
+    number = len(message.ids)
+    faults: list[Fault] = []
+    if number > MAX_ENTITIES or len(set(message.ids)) != number:
+        faults.append(Fault(code, f"{field_path}.ids", number, f"at most {MAX_ENTITIES} different ids"))
+    columns: dict[str, Floats] = {}
+    qualities: dict[str, NDArray[np.uint8]] = {}
+    for column in message.columns:
+        path = f"{field_path}.{column.name}"
+        quantity = schema.columns.get(column.name)
+        if quantity is None:
+            faults.append(Fault(code, path, "(column)", "a known column", nearest(column.name, schema.columns)))
+            continue
+        values, found = _checked_values(column, quantity, number, code, path)
+        faults.extend(found)
+        columns[column.name] = values
+        if column.quality:
+            octets = np.frombuffer(column.quality, dtype=np.uint8)
+            if octets.size != number or (number and octets.max() > SUBSTITUTED):
+                faults.append(Fault(code, f"{path}.quality", octets.size, f"{number} octets of 0..{SUBSTITUTED}"))
+            qualities[column.name] = octets
+    for name, quantity in schema.columns.items():
+        if quantity.required and name not in columns:
+            faults.append(Fault(code, f"{field_path}.{name}", "(absent)", f"a column in {quantity.unit}"))
+    if faults:
+        raise TwinRicError.of(faults)
+    return Table(message.kind, tuple(message.ids), columns, message.source_time_ns, qualities, message.schema_version)
+
+
+def _checked_values(
+    column: PbColumn, quantity: Quantity, number: int, code: str, path: str
+) -> tuple[Floats, list[Fault]]:
+    width = column.width or 1
+    values = np.array(column.values, dtype=np.float64)
+    if (quantity.width and width != quantity.width) or width > MAX_WIDTH:
+        return values, [Fault(code, f"{path}.width", width, f"{quantity.width or f'1..{MAX_WIDTH}'}")]
+    if values.size != number * width:
+        return values, [Fault(code, path, f"{values.size} values", f"{number} entities x {width} values")]
+    bad = ~((values >= quantity.low) & (values <= quantity.high))
+    if bad.any():
+        worst: Any = values[bad][0]
+        return values, [Fault(code, path, float(worst), f"{quantity.low:g}..{quantity.high:g} {quantity.unit}")]
+    return (values.reshape(number, width) if quantity.width != 1 else values), []

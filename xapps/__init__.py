@@ -1,0 +1,1 @@
+"""Near-RT RIC apps."""
