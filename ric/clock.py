@@ -87,7 +87,8 @@ class SimClock:
 
 class Deadline:
     """An instant `budget_ms` after now on the monotonic clock: budgets are about computing, so they stay real even
-    where the clock is simulated."""
+    where the clock is simulated.
+    """
 
     def __init__(self, budget_ms: float) -> None:
         self.budget_ms = budget_ms

@@ -71,9 +71,7 @@ class Table:
 
 def encode_table(table: Table) -> PbTable:
     """The table's wire form; the caller vouches for its content."""
-    message = PbTable(
-        kind=table.kind, schema_version=table.version, ids=table.ids, source_time_ns=table.source_time_ns
-    )
+    message = PbTable(kind=table.kind, schema_version=table.version, ids=table.ids, source_time_ns=table.source_time_ns)
     for name, values in table.columns.items():
         array = np.asarray(values, dtype=np.float64)
         quality = table.quality.get(name)

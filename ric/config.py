@@ -28,7 +28,9 @@ class FrozenModel(BaseModel):
     )
 
 
-def faults_of(error: ValidationError, prefix: str, model: type[BaseModel], *, unknown_code: str | None = None) -> list[Fault]:
+def faults_of(
+    error: ValidationError, prefix: str, model: type[BaseModel], *, unknown_code: str | None = None
+) -> list[Fault]:
     """The faults of a failed validation with codes `<prefix>-RANGE` and, for unknown keys, `<prefix>-UNKNOWN`."""
     faults = []
     for item in error.errors():
@@ -68,9 +70,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return value
 
 
-def load_config(
-    model: type[Model], path: Path | None, env_prefix: str, environ: Mapping[str, str]
-) -> Model:
+def load_config(model: type[Model], path: Path | None, env_prefix: str, environ: Mapping[str, str]) -> Model:
     """Settings from `path` (optional) and `environ`. Raises TwinRicError with every fault, named by key."""
     values = read_yaml(path) if path is not None else {}
     for name, text in sorted(environ.items()):

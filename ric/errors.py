@@ -32,39 +32,74 @@ _UNSPECIFIED = ("misc", "unspecified")
 
 CATALOGUE: dict[str, CatalogueRow] = {
     "CONFIG-MISSING": CatalogueRow("FAILED_PRECONDITION", 500, _UNSPECIFIED, "a required setting or file is missing"),
-    "CONFIG-RANGE": CatalogueRow("FAILED_PRECONDITION", 500, _UNSPECIFIED, "a setting is out of range or of the wrong type"),
+    "CONFIG-RANGE": CatalogueRow(
+        "FAILED_PRECONDITION", 500, _UNSPECIFIED, "a setting is out of range or of the wrong type"
+    ),
     "CONFIG-UNKNOWN": CatalogueRow("FAILED_PRECONDITION", 500, _UNSPECIFIED, "a setting has an unknown name"),
     "SCENARIO-INVALID": CatalogueRow("INVALID_ARGUMENT", 400, _UNSPECIFIED, "the scenario cannot be run"),
     "A1-RANGE": CatalogueRow("INVALID_ARGUMENT", 400, _PROTOCOL, "a policy field is out of range or of the wrong type"),
     "A1-UNKNOWN": CatalogueRow("NOT_FOUND", 404, _PROTOCOL, "the policy type or policy does not exist"),
-    "A1-UNKNOWN-FIELD": CatalogueRow("INVALID_ARGUMENT", 400, _PROTOCOL, "a policy has a field that its type does not know"),
+    "A1-UNKNOWN-FIELD": CatalogueRow(
+        "INVALID_ARGUMENT", 400, _PROTOCOL, "a policy has a field that its type does not know"
+    ),
     "A1-MALFORMED": CatalogueRow("INVALID_ARGUMENT", 400, _SYNTAX, "the body is not the JSON object that is asked for"),
     "A1-CONFLICT": CatalogueRow("ALREADY_EXISTS", 409, _PROTOCOL, "the policy id exists under another type"),
     "AUTH-MISSING": CatalogueRow("UNAUTHENTICATED", 401, _UNSPECIFIED, "a bearer token is required"),
     "AUTH-SCOPE": CatalogueRow("PERMISSION_DENIED", 403, _UNSPECIFIED, "the token lacks the scope"),
-    "LIMIT-SIZE": CatalogueRow("RESOURCE_EXHAUSTED", 413, ("misc", "control-processing-overload"), "the message is too large"),
+    "LIMIT-SIZE": CatalogueRow(
+        "RESOURCE_EXHAUSTED", 413, ("misc", "control-processing-overload"), "the message is too large"
+    ),
     "LIMIT-RATE": CatalogueRow("RESOURCE_EXHAUSTED", 429, ("misc", "control-processing-overload"), "too many requests"),
     "BUS-MALFORMED": CatalogueRow("INVALID_ARGUMENT", 400, _SYNTAX, "the bus record cannot be decoded"),
     "BUS-RANGE": CatalogueRow("INVALID_ARGUMENT", 400, _PROTOCOL, "a field of the bus record is out of range"),
     "BUS-REVISION": CatalogueRow("ABORTED", 409, _PROTOCOL, "the twin revision does not follow the one in force"),
-    "BUS-TAMPERED": CatalogueRow("DATA_LOSS", 409, _PROTOCOL, "the twin record's hash does not match its content or its predecessor"),
-    "BUS-UNREACHABLE": CatalogueRow("UNAVAILABLE", 503, ("transport", "transport-resource-unavailable"), "the twin bus cannot be reached"),
+    "BUS-TAMPERED": CatalogueRow(
+        "DATA_LOSS", 409, _PROTOCOL, "the twin record's hash does not match its content or its predecessor"
+    ),
+    "BUS-UNREACHABLE": CatalogueRow(
+        "UNAVAILABLE", 503, ("transport", "transport-resource-unavailable"), "the twin bus cannot be reached"
+    ),
     "E2-MALFORMED": CatalogueRow("INVALID_ARGUMENT", 400, _SYNTAX, "the E2 payload cannot be decoded"),
-    "E2-RANGE": CatalogueRow("INVALID_ARGUMENT", 400, ("ric", "control-message-invalid"), "a field of the E2 payload is out of range"),
-    "E2-STATE": CatalogueRow("FAILED_PRECONDITION", 409, ("protocol", "message-not-compatible-with-receiver-state"), "the E2 message does not fit the state of the connection"),
-    "E2-NODE-UNKNOWN": CatalogueRow("NOT_FOUND", 404, ("e2_node", "e2node-component-unknown"), "no such E2 node is connected"),
-    "E2-FUNCTION-UNKNOWN": CatalogueRow("NOT_FOUND", 404, ("ric", "ran-function-id-invalid"), "the E2 node does not offer that RAN function"),
+    "E2-RANGE": CatalogueRow(
+        "INVALID_ARGUMENT", 400, ("ric", "control-message-invalid"), "a field of the E2 payload is out of range"
+    ),
+    "E2-STATE": CatalogueRow(
+        "FAILED_PRECONDITION",
+        409,
+        ("protocol", "message-not-compatible-with-receiver-state"),
+        "the E2 message does not fit the state of the connection",
+    ),
+    "E2-NODE-UNKNOWN": CatalogueRow(
+        "NOT_FOUND", 404, ("e2_node", "e2node-component-unknown"), "no such E2 node is connected"
+    ),
+    "E2-FUNCTION-UNKNOWN": CatalogueRow(
+        "NOT_FOUND", 404, ("ric", "ran-function-id-invalid"), "the E2 node does not offer that RAN function"
+    ),
     "E2-REQUEST-UNKNOWN": CatalogueRow("NOT_FOUND", 404, ("ric", "request-id-unknown"), "no such RIC request"),
-    "E2-ACTION": CatalogueRow("INVALID_ARGUMENT", 400, ("ric", "action-not-supported"), "the RIC action is not supported"),
-    "E2-DEADLINE": CatalogueRow("DEADLINE_EXCEEDED", 504, ("ric", "control-timer-expired"), "the E2 node did not answer in time"),
-    "E2-LOST": CatalogueRow("UNAVAILABLE", 503, ("transport", "transport-resource-unavailable"), "the E2 node's connection was lost"),
-    "E2-CONFLICT": CatalogueRow("ABORTED", 409, ("ric", "control-failed-to-execute"), "the control conflicts with one of higher priority"),
-    "E2-UNVERIFIED": CatalogueRow("ABORTED", 409, ("ric", "control-failed-to-execute"), "the value in force is not the value that was asked for"),
+    "E2-ACTION": CatalogueRow(
+        "INVALID_ARGUMENT", 400, ("ric", "action-not-supported"), "the RIC action is not supported"
+    ),
+    "E2-DEADLINE": CatalogueRow(
+        "DEADLINE_EXCEEDED", 504, ("ric", "control-timer-expired"), "the E2 node did not answer in time"
+    ),
+    "E2-LOST": CatalogueRow(
+        "UNAVAILABLE", 503, ("transport", "transport-resource-unavailable"), "the E2 node's connection was lost"
+    ),
+    "E2-CONFLICT": CatalogueRow(
+        "ABORTED", 409, ("ric", "control-failed-to-execute"), "the control conflicts with one of higher priority"
+    ),
+    "E2-UNVERIFIED": CatalogueRow(
+        "ABORTED", 409, ("ric", "control-failed-to-execute"), "the value in force is not the value that was asked for"
+    ),
     "E3-MALFORMED": CatalogueRow("INVALID_ARGUMENT", 400, _SYNTAX, "the E3AP PDU cannot be decoded"),
     "E3-RANGE": CatalogueRow("INVALID_ARGUMENT", 400, _PROTOCOL, "a field of the E3AP PDU is out of range"),
-    "E3-STATE": CatalogueRow("FAILED_PRECONDITION", 409, _PROTOCOL, "the E3AP PDU does not fit the state of the session"),
+    "E3-STATE": CatalogueRow(
+        "FAILED_PRECONDITION", 409, _PROTOCOL, "the E3AP PDU does not fit the state of the session"
+    ),
     "MODEL-MISSING": CatalogueRow("FAILED_PRECONDITION", 500, _UNSPECIFIED, "the model file is missing"),
-    "MODEL-SHAPE": CatalogueRow("FAILED_PRECONDITION", 500, _UNSPECIFIED, "the model file has the wrong inputs or outputs"),
+    "MODEL-SHAPE": CatalogueRow(
+        "FAILED_PRECONDITION", 500, _UNSPECIFIED, "the model file has the wrong inputs or outputs"
+    ),
     "SOLVE-FAILED": CatalogueRow("INTERNAL", 500, _UNSPECIFIED, "the optimiser found no plan"),
     "INTERNAL": CatalogueRow("INTERNAL", 500, _UNSPECIFIED, "an unexpected failure; the log has the details"),
 }

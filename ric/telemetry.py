@@ -86,7 +86,9 @@ class Metrics:
         self.safe_actions = self._counter("twinric_safe_actions", "Cycles decided by the fallback", "reason")
         self.refused = self._counter("twinric_inputs_refused", "Inputs refused by validation", "code")
         self.dropped = self._counter("twinric_inputs_dropped", "Inputs dropped by a full queue", "queue")
-        self.messages = self._counter("twinric_messages", "Messages by interface and direction", "interface", "direction")
+        self.messages = self._counter(
+            "twinric_messages", "Messages by interface and direction", "interface", "direction"
+        )
         self.twin_age_s = self._gauge("twinric_twin_age_s", "Age of the newest input [s]")
         self.budget_ms = self._gauge("twinric_control_loop_budget_ms", "The loop's declared budget [ms]")
 

@@ -113,7 +113,9 @@ def _to_wire(ratio: SliceRatio) -> dict[str, Any]:
 
 def _from_wire(item: Mapping[str, Any]) -> dict[str, Any]:
     if item["ranConfigurationStructureName"] != STRUCTURE:
-        raise TwinRicError("E2-RANGE", "ranConfigurationStructureName", item["ranConfigurationStructureName"], STRUCTURE)
+        raise TwinRicError(
+            "E2-RANGE", "ranConfigurationStructureName", item["ranConfigurationStructureName"], STRUCTURE
+        )
     values = item["newAttributeValues"]
     members = values["rRMPolicyMemberList"]
     if len(members) != 1:
