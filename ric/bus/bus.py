@@ -36,7 +36,7 @@ class Bus(Protocol):
         ...
 
     async def publish(self, topic: str, key: str, value: bytes, headers: Mapping[str, str]) -> None:
-        """Return once the bus holds the record (order per key kept). Raises TwinRicError BUS-UNREACHABLE, LIMIT-SIZE."""
+        """Return once the bus holds the record (order per key kept). Raises BUS-UNREACHABLE, LIMIT-SIZE."""
         ...
 
     def follow(self, topics: Sequence[str], *, from_start: bool = False) -> AsyncIterator[BusMessage]:

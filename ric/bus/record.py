@@ -1,0 +1,310 @@
+"""Twin records: octets <-> state, the succession of revisions and its hash chain, CloudEvents headers.
+
+The hash chain shows loss, reordering, divergence and careless or partial tampering. It is not a signature: whoever may
+write to the broker can write a whole new chain, so who may write is settled by the broker's TLS, SASL and ACLs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import Enum
+
+from google.protobuf.message import DecodeError
+
+from ric.columns import Table, decode_table, encode_table
+from ric.errors import Fault, TwinRicError, nearest
+from ric.pb.twinric.bus.v1.record_pb2 import TwinRecord
+from ric.schemas import TWIN_SCHEMAS
+
+__all__ = [
+    "CONTENT_TYPE", "TWIN_EVENT_TYPE", "CloudEvent", "TwinState", "Verdict", "check", "cloudevents_headers", "decode", "decode_headers",
+    "encode", "is_expired", "successor",
+]  # fmt: skip
+
+HASH_OCTETS = 16
+NS = 1_000_000_000
+MAX_TIME_NS = 2**63 - 1
+MAX_VALID_FOR_MS = 2**32 - 1
+CONTENT_TYPE = "application/protobuf"
+TWIN_EVENT_TYPE = "twinric.twin.v1"
+
+_TWIN_ID = re.compile(r"[a-z][a-z0-9_]*/[^\s/]\S{0,190}")
+_TRACE_ID = re.compile(r"[0-9a-f]{32}|")
+_TRACE_PARENT = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+_RFC3339 = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)")
+
+
+@dataclass(frozen=True)
+class TwinState:
+    """One revision of one twin. Times are nanoseconds since the Unix epoch; `valid_for_ms` 0 means always valid."""
+
+    twin_id: str
+    kind: str
+    revision: int
+    source_time_ns: int
+    ingest_time_ns: int
+    valid_for_ms: int
+    table: Table
+    producer: str
+    trace_id: str
+    state_hash: bytes
+    previous_hash: bytes
+    expected_revision: int = 0
+
+
+class Verdict(Enum):
+    """What a reader makes of a record, given the newest one that it has of the same twin."""
+
+    APPLY = "apply"
+    DUPLICATE = "duplicate"
+    OLD = "old"
+    GAP = "gap"
+    TAMPERED = "tampered"
+    EXPIRED = "expired"
+
+
+def _hash_of(message: TwinRecord) -> bytes:
+    """BLAKE2b-128 of the record's octets in field order without `state_hash`; `message` is left as it was.
+
+    Unknown fields are hashed too, so that a record of a later version of this proto still verifies.
+    """
+    kept = message.state_hash
+    message.ClearField("state_hash")
+    digest = hashlib.blake2b(message.SerializeToString(deterministic=True), digest_size=HASH_OCTETS).digest()
+    message.state_hash = kept
+    return digest
+
+
+def _message(state: TwinState) -> TwinRecord:
+    return TwinRecord(
+        twin_id=state.twin_id,
+        kind=state.kind,
+        revision=state.revision,
+        source_time_ns=state.source_time_ns,
+        ingest_time_ns=state.ingest_time_ns,
+        valid_for_ms=state.valid_for_ms,
+        features=encode_table(state.table),
+        producer=state.producer,
+        trace_id=state.trace_id,
+        state_hash=state.state_hash,
+        previous_hash=state.previous_hash,
+        expected_revision=state.expected_revision,
+    )
+
+
+def encode(state: TwinState) -> bytes:
+    """The state's octets on the bus; `successor` made the state, or `decode` checked it."""
+    return _message(state).SerializeToString(deterministic=True)
+
+
+def decode(value: bytes) -> TwinState:
+    """The state that `value` carries, checked field by field and against its own hash.
+
+    Raises TwinRicError BUS-MALFORMED (not a TwinRecord), BUS-RANGE (every field out of range, a column that the kind
+    does not know, which is what a wrong unit is, since units are part of the name) or BUS-TAMPERED (hash and content
+    disagree).
+    """
+    try:
+        message = TwinRecord.FromString(value)
+    except DecodeError as error:
+        raise TwinRicError("BUS-MALFORMED", "record", value[:16], "a serialised twinric.bus.v1.TwinRecord") from error
+    faults = _faults(message)
+    table = None
+    try:
+        table = decode_table(message.features, TWIN_SCHEMAS, "BUS", "features")
+    except TwinRicError as error:
+        faults.extend(error.faults)
+    if faults or table is None:
+        raise TwinRicError.of(faults)
+    if _hash_of(message) != message.state_hash:
+        raise TwinRicError("BUS-TAMPERED", "state_hash", message.state_hash.hex(), "the BLAKE2b-128 of the record")
+    return TwinState(
+        message.twin_id,
+        message.kind,
+        message.revision,
+        message.source_time_ns,
+        message.ingest_time_ns,
+        message.valid_for_ms,
+        table,
+        message.producer,
+        message.trace_id,
+        message.state_hash,
+        message.previous_hash,
+        message.expected_revision,
+    )
+
+
+def _faults(message: TwinRecord) -> list[Fault]:
+    """Everything wrong with the fields beside the table."""
+    first = message.revision == 1
+    times = f"1..{MAX_TIME_NS} ns"
+    rules = (
+        ("twin_id", message.twin_id, bool(_TWIN_ID.fullmatch(message.twin_id)), "<name>/<name>, no blanks"),
+        ("kind", message.kind, message.kind == message.features.kind, f"features.kind {message.features.kind!r}"),
+        ("revision", message.revision, message.revision >= 1, "1, 2, 3, ..."),
+        ("source_time_ns", message.source_time_ns, 0 < message.source_time_ns <= MAX_TIME_NS, times),
+        ("ingest_time_ns", message.ingest_time_ns, 0 < message.ingest_time_ns <= MAX_TIME_NS, times),
+        ("features.source_time_ns", message.features.source_time_ns,
+         message.features.source_time_ns == message.source_time_ns, f"source_time_ns {message.source_time_ns}"),
+        ("producer", message.producer, 0 < len(message.producer) <= 200, "1 to 200 characters"),
+        ("trace_id", message.trace_id, bool(_TRACE_ID.fullmatch(message.trace_id)), "32 hexadecimal digits or nothing"),
+        ("state_hash", message.state_hash, len(message.state_hash) == HASH_OCTETS, f"{HASH_OCTETS} octets"),
+        ("previous_hash", message.previous_hash, len(message.previous_hash) == (0 if first else HASH_OCTETS),
+         f"{HASH_OCTETS} octets, none at revision 1"),
+    )  # fmt: skip
+    return [Fault("BUS-RANGE", field, value, accepted) for field, value, good, accepted in rules if not good]
+
+
+def successor(
+    previous: TwinState | None,
+    *,
+    twin_id: str,
+    kind: str,
+    table: Table,
+    now_ns: int,
+    valid_for_ms: int,
+    producer: str,
+    trace_id: str,
+    expected_revision: int = 0,
+) -> TwinState:
+    """The revision after `previous` (the first where there is none), its hash linked to the one before.
+
+    The source time is the table's. Raises TwinRicError BUS-RANGE when a number does not fit the wire or `previous` is
+    another twin's; `decode(encode(...))` finds the rest.
+    """
+    if not 0 <= valid_for_ms <= MAX_VALID_FOR_MS:
+        raise TwinRicError("BUS-RANGE", "valid_for_ms", valid_for_ms, f"0..{MAX_VALID_FOR_MS} ms")
+    if not 0 <= expected_revision < 2**64:
+        raise TwinRicError("BUS-RANGE", "expected_revision", expected_revision, "0..2^64-1")
+    for field, time_ns in (("source_time_ns", table.source_time_ns), ("now_ns", now_ns)):
+        if not 0 < time_ns <= MAX_TIME_NS:
+            raise TwinRicError("BUS-RANGE", field, time_ns, f"1..{MAX_TIME_NS} ns")
+    if kind not in TWIN_SCHEMAS:
+        raise TwinRicError("BUS-RANGE", "kind", kind, "a known kind", nearest(kind, TWIN_SCHEMAS))
+    if previous is not None and previous.twin_id != twin_id:
+        raise TwinRicError("BUS-RANGE", "twin_id", twin_id, f"that of the previous revision, {previous.twin_id!r}")
+    state = TwinState(
+        twin_id,
+        kind,
+        previous.revision + 1 if previous else 1,
+        table.source_time_ns,
+        now_ns,
+        valid_for_ms,
+        table,
+        producer,
+        trace_id,
+        b"",
+        previous.state_hash if previous else b"",
+        expected_revision,
+    )
+    return replace(state, state_hash=_hash_of(_message(state)))
+
+
+def is_expired(state: TwinState, now_ns: int) -> bool:
+    """True once `valid_for_ms` after the source time has passed; never for a state that is always valid."""
+    return bool(state.valid_for_ms) and now_ns > state.source_time_ns + state.valid_for_ms * 1_000_000
+
+
+def check(previous: TwinState | None, state: TwinState, now_ns: int) -> Verdict:
+    """How `state` (its own hash verified by `decode`) follows `previous`, the newest record of that twin so far.
+
+    GAP is a full and newer state whose history is broken: readers apply it and count it. A first revision that is newer
+    in source time than what we have is one too, since its producer has lost the topic and began again; an older one is
+    a replay, OLD. TAMPERED: a second, different record of one revision, or a wrong predecessor. EXPIRED is given only
+    to records that would otherwise be applied.
+    """
+    verdict = Verdict.APPLY
+    if previous is not None:
+        if state.revision == previous.revision:
+            return Verdict.DUPLICATE if state.state_hash == previous.state_hash else Verdict.TAMPERED
+        if state.revision < previous.revision:
+            if state.revision > 1 or state.source_time_ns <= previous.source_time_ns:
+                return Verdict.OLD
+            verdict = Verdict.GAP
+        elif state.revision > previous.revision + 1:
+            verdict = Verdict.GAP
+        elif state.previous_hash != previous.state_hash:
+            return Verdict.TAMPERED
+    return Verdict.EXPIRED if is_expired(state, now_ns) else verdict
+
+
+@dataclass(frozen=True)
+class CloudEvent:
+    """The context of one record: CloudEvents 1.0 attributes, with the trace id of the work that made it."""
+
+    identifier: str
+    source: str
+    event_type: str
+    time_ns: int
+    trace_id: str = ""
+
+
+def cloudevents_headers(
+    source: str, event_type: str, time_ns: int, trace_id: str, *, identifier: str = ""
+) -> dict[str, str]:
+    """CloudEvents 1.0 headers in binary mode (Kafka protocol binding) for one record.
+
+    `source` is a URI reference such as "/xapps/hems_load"; `identifier` is unique per source, and is made from the
+    other arguments where it is not given. A trace id travels as `ce_traceparent` (W3C Trace Context).
+    """
+    seed = "\n".join((source, event_type, str(time_ns), trace_id, identifier))
+    digest = hashlib.blake2b(seed.encode(), digest_size=HASH_OCTETS).hexdigest()
+    seconds, nanoseconds = divmod(time_ns, NS)
+    headers = {
+        "ce_specversion": "1.0",
+        "ce_id": identifier or digest,
+        "ce_source": source,
+        "ce_type": event_type,
+        "ce_time": f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{nanoseconds:09d}Z",
+        "content-type": CONTENT_TYPE,
+    }
+    if trace_id:
+        headers["ce_traceparent"] = f"00-{trace_id}-{digest[:16]}-01"
+    return headers
+
+
+def decode_headers(headers: Mapping[str, str]) -> CloudEvent:
+    """The event's context. Raises TwinRicError BUS-MALFORMED with every header that is absent or unusable."""
+    faults = [
+        Fault("BUS-MALFORMED", f"headers.{name}", headers.get(name, "(absent)"), accepted)
+        for name, good, accepted in (
+            ("ce_specversion", headers.get("ce_specversion") == "1.0", "1.0"),
+            ("ce_id", bool(headers.get("ce_id")), "text"),
+            ("ce_source", bool(headers.get("ce_source")), "a URI reference"),
+            ("ce_type", bool(headers.get("ce_type")), "a type, for example " + TWIN_EVENT_TYPE),
+            ("content-type", headers.get("content-type") == CONTENT_TYPE, CONTENT_TYPE),
+        )
+        if not good
+    ]
+    time_ns = _time_ns(headers.get("ce_time", ""))
+    if time_ns is None:
+        faults.append(
+            Fault(
+                "BUS-MALFORMED", "headers.ce_time", headers.get("ce_time", "(absent)"), "an RFC 3339 time with offset"
+            )
+        )
+    parent = headers.get("ce_traceparent", "")
+    match = _TRACE_PARENT.fullmatch(parent)
+    if parent and not match:
+        faults.append(Fault("BUS-MALFORMED", "headers.ce_traceparent", parent, "W3C Trace Context, version 00"))
+    if faults or time_ns is None:
+        raise TwinRicError.of(faults)
+    return CloudEvent(
+        headers["ce_id"], headers["ce_source"], headers["ce_type"], time_ns, match.group(1) if match else ""
+    )
+
+
+def _time_ns(text: str) -> int | None:
+    """Nanoseconds of an RFC 3339 time, which may have nine decimals (datetime keeps six); None if it is not one."""
+    match = _RFC3339.fullmatch(text)
+    if not match:
+        return None
+    try:
+        whole = datetime.fromisoformat(match.group(1) + match.group(3).replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    return int(whole.timestamp()) * NS + int((match.group(2) or "0").ljust(9, "0"))
