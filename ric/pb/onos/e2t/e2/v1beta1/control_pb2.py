@@ -25,21 +25,21 @@ _sym_db = _symbol_database.Default()
 from ric.pb.onos.e2t.e2.v1beta1 import e2_pb2 as onos_dot_e2t_dot_e2_dot_v1beta1_dot_e2__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!onos/e2t/e2/v1beta1/control.proto\x12\x13onos.e2t.e2.v1beta1\x1a\x1conos/e2t/e2/v1beta1/e2.proto\"|\n\x0e\x43ontrolRequest\x12\x34\n\x07headers\x18\x01 \x01(\x0b\x32#.onos.e2t.e2.v1beta1.RequestHeaders\x12\x34\n\x07message\x18\x02 \x01(\x0b\x32#.onos.e2t.e2.v1beta1.ControlMessage\"1\n\x0e\x43ontrolMessage\x12\x0e\n\x06header\x18\x01 \x01(\x0c\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\"~\n\x0f\x43ontrolResponse\x12\x35\n\x07headers\x18\x01 \x01(\x0b\x32$.onos.e2t.e2.v1beta1.ResponseHeaders\x12\x34\n\x07outcome\x18\x02 \x01(\x0b\x32#.onos.e2t.e2.v1beta1.ControlOutcome\"!\n\x0e\x43ontrolOutcome\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x32\x66\n\x0e\x43ontrolService\x12T\n\x07\x43ontrol\x12#.onos.e2t.e2.v1beta1.ControlRequest\x1a$.onos.e2t.e2.v1beta1.ControlResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!onos/e2t/e2/v1beta1/control.proto\x12\x13onos.e2t.e2.v1beta1\x1a\x1conos/e2t/e2/v1beta1/e2.proto\"\x95\x01\n\x0e\x43ontrolRequest\x12\x34\n\x07headers\x18\x01 \x01(\x0b\x32#.onos.e2t.e2.v1beta1.RequestHeaders\x12\x34\n\x07message\x18\x02 \x01(\x0b\x32#.onos.e2t.e2.v1beta1.ControlMessage\x12\x17\n\x0f\x63\x61ll_process_id\x18\x03 \x01(\x0c\"1\n\x0e\x43ontrolMessage\x12\x0e\n\x06header\x18\x01 \x01(\x0c\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\"~\n\x0f\x43ontrolResponse\x12\x35\n\x07headers\x18\x01 \x01(\x0b\x32$.onos.e2t.e2.v1beta1.ResponseHeaders\x12\x34\n\x07outcome\x18\x02 \x01(\x0b\x32#.onos.e2t.e2.v1beta1.ControlOutcome\"!\n\x0e\x43ontrolOutcome\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x32\x66\n\x0e\x43ontrolService\x12T\n\x07\x43ontrol\x12#.onos.e2t.e2.v1beta1.ControlRequest\x1a$.onos.e2t.e2.v1beta1.ControlResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ric.pb.onos.e2t.e2.v1beta1.control_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CONTROLREQUEST']._serialized_start=88
-  _globals['_CONTROLREQUEST']._serialized_end=212
-  _globals['_CONTROLMESSAGE']._serialized_start=214
-  _globals['_CONTROLMESSAGE']._serialized_end=263
-  _globals['_CONTROLRESPONSE']._serialized_start=265
-  _globals['_CONTROLRESPONSE']._serialized_end=391
-  _globals['_CONTROLOUTCOME']._serialized_start=393
-  _globals['_CONTROLOUTCOME']._serialized_end=426
-  _globals['_CONTROLSERVICE']._serialized_start=428
-  _globals['_CONTROLSERVICE']._serialized_end=530
+  _globals['_CONTROLREQUEST']._serialized_start=89
+  _globals['_CONTROLREQUEST']._serialized_end=238
+  _globals['_CONTROLMESSAGE']._serialized_start=240
+  _globals['_CONTROLMESSAGE']._serialized_end=289
+  _globals['_CONTROLRESPONSE']._serialized_start=291
+  _globals['_CONTROLRESPONSE']._serialized_end=417
+  _globals['_CONTROLOUTCOME']._serialized_start=419
+  _globals['_CONTROLOUTCOME']._serialized_end=452
+  _globals['_CONTROLSERVICE']._serialized_start=454
+  _globals['_CONTROLSERVICE']._serialized_end=556
 # @@protoc_insertion_point(module_scope)

@@ -23,6 +23,9 @@ class ControlRequest(_message.Message):
 
     HEADERS_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    CALL_PROCESS_ID_FIELD_NUMBER: _builtins.int
+    call_process_id: _builtins.bytes
+    """equal ids of one app are applied once; empty: the RIC makes one"""
     @_builtins.property
     def headers(self) -> _e2_pb2.RequestHeaders: ...
     @_builtins.property
@@ -32,10 +35,11 @@ class ControlRequest(_message.Message):
         *,
         headers: _e2_pb2.RequestHeaders | None = ...,
         message: Global___ControlMessage | None = ...,
+        call_process_id: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["headers", b"headers", "message", b"message"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["headers", b"headers", "message", b"message"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_process_id", b"call_process_id", "headers", b"headers", "message", b"message"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

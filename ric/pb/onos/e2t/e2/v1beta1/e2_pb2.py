@@ -24,15 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1conos/e2t/e2/v1beta1/e2.proto\x12\x13onos.e2t.e2.v1beta1\"\xb8\x01\n\x0eRequestHeaders\x12\x0e\n\x06\x61pp_id\x18\x01 \x01(\t\x12\x17\n\x0f\x61pp_instance_id\x18\x02 \x01(\t\x12\x12\n\ne2_node_id\x18\x03 \x01(\t\x12\x38\n\rservice_model\x18\x04 \x01(\x0b\x32!.onos.e2t.e2.v1beta1.ServiceModel\x12/\n\x08\x65ncoding\x18\x05 \x01(\x0e\x32\x1d.onos.e2t.e2.v1beta1.Encoding\"B\n\x0fResponseHeaders\x12/\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x1d.onos.e2t.e2.v1beta1.Encoding\"-\n\x0cServiceModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"\xea\x0c\n\x05\x45rror\x12/\n\x05\x63\x61use\x18\x01 \x01(\x0b\x32 .onos.e2t.e2.v1beta1.Error.Cause\x1a\xaf\x0c\n\x05\x43\x61use\x12;\n\x07unknown\x18\x01 \x01(\x0b\x32(.onos.e2t.e2.v1beta1.Error.Cause.UnknownH\x00\x12=\n\x08protocol\x18\x02 \x01(\x0b\x32).onos.e2t.e2.v1beta1.Error.Cause.ProtocolH\x00\x12\x33\n\x03ric\x18\x03 \x01(\x0b\x32$.onos.e2t.e2.v1beta1.Error.Cause.RicH\x00\x12\x42\n\x0bric_service\x18\x04 \x01(\x0b\x32+.onos.e2t.e2.v1beta1.Error.Cause.RicServiceH\x00\x12?\n\ttransport\x18\x05 \x01(\x0b\x32*.onos.e2t.e2.v1beta1.Error.Cause.TransportH\x00\x12\x35\n\x04misc\x18\x06 \x01(\x0b\x32%.onos.e2t.e2.v1beta1.Error.Cause.MiscH\x00\x1a\t\n\x07Unknown\x1a\xa5\x01\n\x04Misc\x12\x38\n\x04type\x18\x01 \x01(\x0e\x32*.onos.e2t.e2.v1beta1.Error.Cause.Misc.Type\"c\n\x04Type\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x1f\n\x1b\x43ONTROL_PROCESSING_OVERLOAD\x10\x01\x12\x14\n\x10HARDWARE_FAILURE\x10\x02\x12\x13\n\x0fOM_INTERVENTION\x10\x03\x1a\xc7\x02\n\x08Protocol\x12<\n\x04type\x18\x01 \x01(\x0e\x32..onos.e2t.e2.v1beta1.Error.Cause.Protocol.Type\"\xfc\x01\n\x04Type\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x19\n\x15TRANSFER_SYNTAX_ERROR\x10\x01\x12 \n\x1c\x41\x42STRACT_SYNTAX_ERROR_REJECT\x10\x02\x12+\n\'ABSTRACT_SYNTAX_ERROR_IGNORE_AND_NOTIFY\x10\x03\x12.\n*MESSAGE_NOT_COMPATIBLE_WITH_RECEIVER_STATE\x10\x04\x12\x12\n\x0eSEMANTIC_ERROR\x10\x05\x12\x35\n1ABSTRACT_SYNTAX_ERROR_FALSELY_CONSTRUCTED_MESSAGE\x10\x06\x1a\xf4\x02\n\x03Ric\x12\x37\n\x04type\x18\x01 \x01(\x0e\x32).onos.e2t.e2.v1beta1.Error.Cause.Ric.Type\"\xb3\x02\n\x04Type\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x1b\n\x17RAN_FUNCTION_ID_INVALID\x10\x01\x12\x18\n\x14\x41\x43TION_NOT_SUPPORTED\x10\x02\x12\x15\n\x11\x45XCESSIVE_ACTIONS\x10\x03\x12\x14\n\x10\x44UPLICATE_ACTION\x10\x04\x12\x13\n\x0f\x44UPLICATE_EVENT\x10\x05\x12\x1b\n\x17\x46UNCTION_RESOURCE_LIMIT\x10\x06\x12\x16\n\x12REQUEST_ID_UNKNOWN\x10\x07\x12\x32\n.INCONSISTENT_ACTION_SUBSEQUENT_ACTION_SEQUENCE\x10\x08\x12\x1b\n\x17\x43ONTROL_MESSAGE_INVALID\x10\t\x12\x1b\n\x17\x43\x41LL_PROCESS_ID_INVALID\x10\n\x1a\xb1\x01\n\nRicService\x12>\n\x04type\x18\x01 \x01(\x0e\x32\x30.onos.e2t.e2.v1beta1.Error.Cause.RicService.Type\"c\n\x04Type\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x19\n\x15\x46UNCTION_NOT_REQUIRED\x10\x01\x12\x17\n\x13\x45XCESSIVE_FUNCTIONS\x10\x02\x12\x16\n\x12RIC_RESOURCE_LIMIT\x10\x03\x1a\x87\x01\n\tTransport\x12=\n\x04type\x18\x01 \x01(\x0e\x32/.onos.e2t.e2.v1beta1.Error.Cause.Transport.Type\";\n\x04Type\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\"\n\x1eTRANSPORT_RESOURCE_UNAVAILABLE\x10\x01\x42\x07\n\x05\x63\x61use*1\n\x08\x45ncoding\x12\t\n\x05PROTO\x10\x00\x12\x0c\n\x08\x41SN1_PER\x10\x01\x12\x0c\n\x08\x41SN1_XER\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1conos/e2t/e2/v1beta1/e2.proto\x12\x13onos.e2t.e2.v1beta1\"\xb8\x01\n\x0eRequestHeaders\x12\x0e\n\x06\x61pp_id\x18\x01 \x01(\t\x12\x17\n\x0f\x61pp_instance_id\x18\x02 \x01(\t\x12\x12\n\ne2_node_id\x18\x03 \x01(\t\x12\x38\n\rservice_model\x18\x04 \x01(\x0b\x32!.onos.e2t.e2.v1beta1.ServiceModel\x12/\n\x08\x65ncoding\x18\x05 \x01(\x0e\x32\x1d.onos.e2t.e2.v1beta1.Encoding\"B\n\x0fResponseHeaders\x12/\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x1d.onos.e2t.e2.v1beta1.Encoding\"-\n\x0cServiceModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"\xc2\r\n\x05\x45rror\x12/\n\x05\x63\x61use\x18\x01 \x01(\x0b\x32 .onos.e2t.e2.v1beta1.Error.Cause\x1a\x87\r\n\x05\x43\x61use\x12;\n\x07unknown\x18\x01 \x01(\x0b\x32(.onos.e2t.e2.v1beta1.Error.Cause.UnknownH\x00\x12=\n\x08protocol\x18\x02 \x01(\x0b\x32).onos.e2t.e2.v1beta1.Error.Cause.ProtocolH\x00\x12\x33\n\x03ric\x18\x03 \x01(\x0b\x32$.onos.e2t.e2.v1beta1.Error.Cause.RicH\x00\x12\x42\n\x0bric_service\x18\x04 \x01(\x0b\x32+.onos.e2t.e2.v1beta1.Error.Cause.RicServiceH\x00\x12?\n\ttransport\x18\x05 \x01(\x0b\x32*.onos.e2t.e2.v1beta1.Error.Cause.TransportH\x00\x12\x35\n\x04misc\x18\x06 \x01(\x0b\x32%.onos.e2t.e2.v1beta1.Error.Cause.MiscH\x00\x1a\t\n\x07Unknown\x1a\xa5\x01\n\x04Misc\x12\x38\n\x04type\x18\x01 \x01(\x0e\x32*.onos.e2t.e2.v1beta1.Error.Cause.Misc.Type\"c\n\x04Type\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x1f\n\x1b\x43ONTROL_PROCESSING_OVERLOAD\x10\x01\x12\x14\n\x10HARDWARE_FAILURE\x10\x02\x12\x13\n\x0fOM_INTERVENTION\x10\x03\x1a\xc7\x02\n\x08Protocol\x12<\n\x04type\x18\x01 \x01(\x0e\x32..onos.e2t.e2.v1beta1.Error.Cause.Protocol.Type\"\xfc\x01\n\x04Type\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x19\n\x15TRANSFER_SYNTAX_ERROR\x10\x01\x12 \n\x1c\x41\x42STRACT_SYNTAX_ERROR_REJECT\x10\x02\x12+\n\'ABSTRACT_SYNTAX_ERROR_IGNORE_AND_NOTIFY\x10\x03\x12.\n*MESSAGE_NOT_COMPATIBLE_WITH_RECEIVER_STATE\x10\x04\x12\x12\n\x0eSEMANTIC_ERROR\x10\x05\x12\x35\n1ABSTRACT_SYNTAX_ERROR_FALSELY_CONSTRUCTED_MESSAGE\x10\x06\x1a\xcc\x03\n\x03Ric\x12\x37\n\x04type\x18\x01 \x01(\x0e\x32).onos.e2t.e2.v1beta1.Error.Cause.Ric.Type\"\x8b\x03\n\x04Type\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x1b\n\x17RAN_FUNCTION_ID_INVALID\x10\x01\x12\x18\n\x14\x41\x43TION_NOT_SUPPORTED\x10\x02\x12\x15\n\x11\x45XCESSIVE_ACTIONS\x10\x03\x12\x14\n\x10\x44UPLICATE_ACTION\x10\x04\x12\x13\n\x0f\x44UPLICATE_EVENT\x10\x05\x12\x1b\n\x17\x46UNCTION_RESOURCE_LIMIT\x10\x06\x12\x16\n\x12REQUEST_ID_UNKNOWN\x10\x07\x12\x32\n.INCONSISTENT_ACTION_SUBSEQUENT_ACTION_SEQUENCE\x10\x08\x12\x1b\n\x17\x43ONTROL_MESSAGE_INVALID\x10\t\x12\x1b\n\x17\x43\x41LL_PROCESS_ID_INVALID\x10\n\x12\x19\n\x15\x43ONTROL_TIMER_EXPIRED\x10\x0b\x12\x1d\n\x19\x43ONTROL_FAILED_TO_EXECUTE\x10\x0c\x12\x1c\n\x18\x43ONTROL_SYSTEM_NOT_READY\x10\r\x1a\xb1\x01\n\nRicService\x12>\n\x04type\x18\x01 \x01(\x0e\x32\x30.onos.e2t.e2.v1beta1.Error.Cause.RicService.Type\"c\n\x04Type\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x19\n\x15\x46UNCTION_NOT_REQUIRED\x10\x01\x12\x17\n\x13\x45XCESSIVE_FUNCTIONS\x10\x02\x12\x16\n\x12RIC_RESOURCE_LIMIT\x10\x03\x1a\x87\x01\n\tTransport\x12=\n\x04type\x18\x01 \x01(\x0e\x32/.onos.e2t.e2.v1beta1.Error.Cause.Transport.Type\";\n\x04Type\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\"\n\x1eTRANSPORT_RESOURCE_UNAVAILABLE\x10\x01\x42\x07\n\x05\x63\x61use*1\n\x08\x45ncoding\x12\t\n\x05PROTO\x10\x00\x12\x0c\n\x08\x41SN1_PER\x10\x01\x12\x0c\n\x08\x41SN1_XER\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ric.pb.onos.e2t.e2.v1beta1.e2_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ENCODING']._serialized_start=2000
-  _globals['_ENCODING']._serialized_end=2049
+  _globals['_ENCODING']._serialized_start=2088
+  _globals['_ENCODING']._serialized_end=2137
   _globals['_REQUESTHEADERS']._serialized_start=54
   _globals['_REQUESTHEADERS']._serialized_end=238
   _globals['_RESPONSEHEADERS']._serialized_start=240
@@ -40,9 +40,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SERVICEMODEL']._serialized_start=308
   _globals['_SERVICEMODEL']._serialized_end=353
   _globals['_ERROR']._serialized_start=356
-  _globals['_ERROR']._serialized_end=1998
+  _globals['_ERROR']._serialized_end=2086
   _globals['_ERROR_CAUSE']._serialized_start=415
-  _globals['_ERROR_CAUSE']._serialized_end=1998
+  _globals['_ERROR_CAUSE']._serialized_end=2086
   _globals['_ERROR_CAUSE_UNKNOWN']._serialized_start=789
   _globals['_ERROR_CAUSE_UNKNOWN']._serialized_end=798
   _globals['_ERROR_CAUSE_MISC']._serialized_start=801
@@ -54,15 +54,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ERROR_CAUSE_PROTOCOL_TYPE']._serialized_start=1044
   _globals['_ERROR_CAUSE_PROTOCOL_TYPE']._serialized_end=1296
   _globals['_ERROR_CAUSE_RIC']._serialized_start=1299
-  _globals['_ERROR_CAUSE_RIC']._serialized_end=1671
+  _globals['_ERROR_CAUSE_RIC']._serialized_end=1759
   _globals['_ERROR_CAUSE_RIC_TYPE']._serialized_start=1364
-  _globals['_ERROR_CAUSE_RIC_TYPE']._serialized_end=1671
-  _globals['_ERROR_CAUSE_RICSERVICE']._serialized_start=1674
-  _globals['_ERROR_CAUSE_RICSERVICE']._serialized_end=1851
-  _globals['_ERROR_CAUSE_RICSERVICE_TYPE']._serialized_start=1752
-  _globals['_ERROR_CAUSE_RICSERVICE_TYPE']._serialized_end=1851
-  _globals['_ERROR_CAUSE_TRANSPORT']._serialized_start=1854
-  _globals['_ERROR_CAUSE_TRANSPORT']._serialized_end=1989
-  _globals['_ERROR_CAUSE_TRANSPORT_TYPE']._serialized_start=1930
-  _globals['_ERROR_CAUSE_TRANSPORT_TYPE']._serialized_end=1989
+  _globals['_ERROR_CAUSE_RIC_TYPE']._serialized_end=1759
+  _globals['_ERROR_CAUSE_RICSERVICE']._serialized_start=1762
+  _globals['_ERROR_CAUSE_RICSERVICE']._serialized_end=1939
+  _globals['_ERROR_CAUSE_RICSERVICE_TYPE']._serialized_start=1840
+  _globals['_ERROR_CAUSE_RICSERVICE_TYPE']._serialized_end=1939
+  _globals['_ERROR_CAUSE_TRANSPORT']._serialized_start=1942
+  _globals['_ERROR_CAUSE_TRANSPORT']._serialized_end=2077
+  _globals['_ERROR_CAUSE_TRANSPORT_TYPE']._serialized_start=2018
+  _globals['_ERROR_CAUSE_TRANSPORT_TYPE']._serialized_end=2077
 # @@protoc_insertion_point(module_scope)

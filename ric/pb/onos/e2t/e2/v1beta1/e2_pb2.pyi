@@ -231,6 +231,9 @@ class Error(_message.Message):
                 INCONSISTENT_ACTION_SUBSEQUENT_ACTION_SEQUENCE: Error.Cause.Ric._Type.ValueType  # 8
                 CONTROL_MESSAGE_INVALID: Error.Cause.Ric._Type.ValueType  # 9
                 CALL_PROCESS_ID_INVALID: Error.Cause.Ric._Type.ValueType  # 10
+                CONTROL_TIMER_EXPIRED: Error.Cause.Ric._Type.ValueType  # 11
+                CONTROL_FAILED_TO_EXECUTE: Error.Cause.Ric._Type.ValueType  # 12
+                CONTROL_SYSTEM_NOT_READY: Error.Cause.Ric._Type.ValueType  # 13
 
             class Type(_Type, metaclass=_TypeEnumTypeWrapper): ...
             UNSPECIFIED: Error.Cause.Ric.Type.ValueType  # 0
@@ -244,6 +247,9 @@ class Error(_message.Message):
             INCONSISTENT_ACTION_SUBSEQUENT_ACTION_SEQUENCE: Error.Cause.Ric.Type.ValueType  # 8
             CONTROL_MESSAGE_INVALID: Error.Cause.Ric.Type.ValueType  # 9
             CALL_PROCESS_ID_INVALID: Error.Cause.Ric.Type.ValueType  # 10
+            CONTROL_TIMER_EXPIRED: Error.Cause.Ric.Type.ValueType  # 11
+            CONTROL_FAILED_TO_EXECUTE: Error.Cause.Ric.Type.ValueType  # 12
+            CONTROL_SYSTEM_NOT_READY: Error.Cause.Ric.Type.ValueType  # 13
 
             TYPE_FIELD_NUMBER: _builtins.int
             type: Global___Error.Cause.Ric.Type.ValueType

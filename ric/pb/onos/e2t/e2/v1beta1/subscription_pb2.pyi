@@ -5,7 +5,9 @@ RIC Subscriptions of xApps and their administration; wire-compatible with the pu
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from ric.pb.onos.e2t.e2.v1beta1 import e2_pb2 as _e2_pb2
@@ -212,21 +214,27 @@ class SubscribeRequest(_message.Message):
     HEADERS_FIELD_NUMBER: _builtins.int
     TRANSACTION_ID_FIELD_NUMBER: _builtins.int
     SUBSCRIPTION_FIELD_NUMBER: _builtins.int
+    TRANSACTION_TIMEOUT_FIELD_NUMBER: _builtins.int
     transaction_id: _builtins.str
     @_builtins.property
     def headers(self) -> _e2_pb2.RequestHeaders: ...
     @_builtins.property
     def subscription(self) -> Global___SubscriptionSpec: ...
+    @_builtins.property
+    def transaction_timeout(self) -> _duration_pb2.Duration:
+        """read, not acted upon: a channel lives as long as its stream"""
+
     def __init__(
         self,
         *,
         headers: _e2_pb2.RequestHeaders | None = ...,
         transaction_id: _builtins.str = ...,
         subscription: Global___SubscriptionSpec | None = ...,
+        transaction_timeout: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["headers", b"headers", "subscription", b"subscription"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["headers", b"headers", "subscription", b"subscription", "transaction_timeout", b"transaction_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["headers", b"headers", "subscription", b"subscription", "transaction_id", b"transaction_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["headers", b"headers", "subscription", b"subscription", "transaction_id", b"transaction_id", "transaction_timeout", b"transaction_timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -424,17 +432,20 @@ class Indication(_message.Message):
 
     HEADER_FIELD_NUMBER: _builtins.int
     PAYLOAD_FIELD_NUMBER: _builtins.int
+    CALL_PROCESS_ID_FIELD_NUMBER: _builtins.int
     header: _builtins.bytes
     payload: _builtins.bytes
+    call_process_id: _builtins.bytes
     def __init__(
         self,
         *,
         header: _builtins.bytes = ...,
         payload: _builtins.bytes = ...,
+        call_process_id: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["header", b"header", "payload", b"payload"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_process_id", b"call_process_id", "header", b"header", "payload", b"payload"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -498,17 +509,17 @@ Global___ListChannelsRequest: _TypeAlias = ListChannelsRequest  # noqa: Y015
 class ListChannelsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    CHANNEL_FIELD_NUMBER: _builtins.int
+    CHANNELS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def channel(self) -> _containers.RepeatedCompositeFieldContainer[Global___Channel]: ...
+    def channels(self) -> _containers.RepeatedCompositeFieldContainer[Global___Channel]: ...
     def __init__(
         self,
         *,
-        channel: _abc.Iterable[Global___Channel] | None = ...,
+        channels: _abc.Iterable[Global___Channel] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -634,17 +645,17 @@ Global___ListSubscriptionsRequest: _TypeAlias = ListSubscriptionsRequest  # noqa
 class ListSubscriptionsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    SUBSCRIPTION_FIELD_NUMBER: _builtins.int
+    SUBSCRIPTIONS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def subscription(self) -> _containers.RepeatedCompositeFieldContainer[Global___Subscription]: ...
+    def subscriptions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Subscription]: ...
     def __init__(
         self,
         *,
-        subscription: _abc.Iterable[Global___Subscription] | None = ...,
+        subscriptions: _abc.Iterable[Global___Subscription] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscription", b"subscription"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscriptions", b"subscriptions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -717,37 +728,41 @@ class ChannelMeta(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     APP_ID_FIELD_NUMBER: _builtins.int
-    INSTANCE_ID_FIELD_NUMBER: _builtins.int
-    NODE_ID_FIELD_NUMBER: _builtins.int
+    APP_INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    E2_NODE_ID_FIELD_NUMBER: _builtins.int
     TRANSACTION_ID_FIELD_NUMBER: _builtins.int
     SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
     SERVICE_MODEL_FIELD_NUMBER: _builtins.int
     ENCODING_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    FINALIZERS_FIELD_NUMBER: _builtins.int
     app_id: _builtins.str
-    instance_id: _builtins.str
-    node_id: _builtins.str
+    app_instance_id: _builtins.str
+    e2_node_id: _builtins.str
     transaction_id: _builtins.str
     subscription_id: _builtins.str
     encoding: _e2_pb2.Encoding.ValueType
     revision: _builtins.int
     @_builtins.property
     def service_model(self) -> _e2_pb2.ServiceModel: ...
+    @_builtins.property
+    def finalizers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
         app_id: _builtins.str = ...,
-        instance_id: _builtins.str = ...,
-        node_id: _builtins.str = ...,
+        app_instance_id: _builtins.str = ...,
+        e2_node_id: _builtins.str = ...,
         transaction_id: _builtins.str = ...,
         subscription_id: _builtins.str = ...,
         service_model: _e2_pb2.ServiceModel | None = ...,
         encoding: _e2_pb2.Encoding.ValueType = ...,
         revision: _builtins.int = ...,
+        finalizers: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["service_model", b"service_model"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["app_id", b"app_id", "encoding", b"encoding", "instance_id", b"instance_id", "node_id", b"node_id", "revision", b"revision", "service_model", b"service_model", "subscription_id", b"subscription_id", "transaction_id", b"transaction_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["app_id", b"app_id", "app_instance_id", b"app_instance_id", "e2_node_id", b"e2_node_id", "encoding", b"encoding", "finalizers", b"finalizers", "revision", b"revision", "service_model", b"service_model", "subscription_id", b"subscription_id", "transaction_id", b"transaction_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -789,16 +804,20 @@ class ChannelSpec(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SUBSCRIPTION_FIELD_NUMBER: _builtins.int
+    TRANSACTION_TIMEOUT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def subscription(self) -> Global___SubscriptionSpec: ...
+    @_builtins.property
+    def transaction_timeout(self) -> _duration_pb2.Duration: ...
     def __init__(
         self,
         *,
         subscription: Global___SubscriptionSpec | None = ...,
+        transaction_timeout: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["subscription", b"subscription"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["subscription", b"subscription", "transaction_timeout", b"transaction_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscription", b"subscription"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscription", b"subscription", "transaction_timeout", b"transaction_timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -811,20 +830,30 @@ class ChannelStatus(_message.Message):
     PHASE_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    TIMESTAMP_FIELD_NUMBER: _builtins.int
+    TERM_FIELD_NUMBER: _builtins.int
+    MASTER_FIELD_NUMBER: _builtins.int
     phase: Global___ChannelPhase.ValueType
     state: Global___ChannelState.ValueType
+    term: _builtins.int
+    master: _builtins.str
     @_builtins.property
     def error(self) -> _e2_pb2.Error: ...
+    @_builtins.property
+    def timestamp(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
         self,
         *,
         phase: Global___ChannelPhase.ValueType = ...,
         state: Global___ChannelState.ValueType = ...,
         error: _e2_pb2.Error | None = ...,
+        timestamp: _timestamp_pb2.Timestamp | None = ...,
+        term: _builtins.int = ...,
+        master: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "timestamp", b"timestamp"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "phase", b"phase", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "master", b"master", "phase", b"phase", "state", b"state", "term", b"term", "timestamp", b"timestamp"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -834,26 +863,30 @@ Global___ChannelStatus: _TypeAlias = ChannelStatus  # noqa: Y015
 class SubscriptionMeta(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    NODE_ID_FIELD_NUMBER: _builtins.int
+    E2_NODE_ID_FIELD_NUMBER: _builtins.int
     SERVICE_MODEL_FIELD_NUMBER: _builtins.int
     ENCODING_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
-    node_id: _builtins.str
+    FINALIZERS_FIELD_NUMBER: _builtins.int
+    e2_node_id: _builtins.str
     encoding: _e2_pb2.Encoding.ValueType
     revision: _builtins.int
     @_builtins.property
     def service_model(self) -> _e2_pb2.ServiceModel: ...
+    @_builtins.property
+    def finalizers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
-        node_id: _builtins.str = ...,
+        e2_node_id: _builtins.str = ...,
         service_model: _e2_pb2.ServiceModel | None = ...,
         encoding: _e2_pb2.Encoding.ValueType = ...,
         revision: _builtins.int = ...,
+        finalizers: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["service_model", b"service_model"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["encoding", b"encoding", "node_id", b"node_id", "revision", b"revision", "service_model", b"service_model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["e2_node_id", b"e2_node_id", "encoding", b"encoding", "finalizers", b"finalizers", "revision", b"revision", "service_model", b"service_model"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -898,8 +931,12 @@ class SubscriptionStatus(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     CHANNELS_FIELD_NUMBER: _builtins.int
+    TERM_FIELD_NUMBER: _builtins.int
+    MASTER_FIELD_NUMBER: _builtins.int
     phase: Global___SubscriptionPhase.ValueType
     state: Global___SubscriptionState.ValueType
+    term: _builtins.int
+    master: _builtins.str
     @_builtins.property
     def error(self) -> _e2_pb2.Error: ...
     @_builtins.property
@@ -911,10 +948,12 @@ class SubscriptionStatus(_message.Message):
         state: Global___SubscriptionState.ValueType = ...,
         error: _e2_pb2.Error | None = ...,
         channels: _abc.Iterable[_builtins.str] | None = ...,
+        term: _builtins.int = ...,
+        master: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels", "error", b"error", "phase", b"phase", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels", "error", b"error", "master", b"master", "phase", b"phase", "state", b"state", "term", b"term"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
