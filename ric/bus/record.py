@@ -21,8 +21,8 @@ from ric.pb.twinric.bus.v1.record_pb2 import TwinRecord
 from ric.schemas import TWIN_SCHEMAS
 
 __all__ = [
-    "CONTENT_TYPE", "TWIN_EVENT_TYPE", "CloudEvent", "TwinState", "Verdict", "check", "cloudevents_headers", "decode", "decode_headers",
-    "encode", "is_expired", "successor",
+    "CONTENT_TYPE", "TWIN_EVENT_TYPE", "CloudEvent", "TwinState", "Verdict", "check", "cloudevents_headers", "decode",
+    "decode_headers", "encode", "is_expired", "successor",
 ]  # fmt: skip
 
 HASH_OCTETS = 16
