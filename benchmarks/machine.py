@@ -1,4 +1,4 @@
-"""What every benchmark shares: percentiles, the machine it ran on, and the JSON that `docs/benchmarks.md` is made from."""
+"""What every benchmark shares: percentiles, the machine, and the JSON that `docs/benchmarks.md` is made from."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def parser(description: str) -> argparse.ArgumentParser:
 def percentiles(samples_ms: ArrayLike, levels: Sequence[float] = (50, 90, 99, 99.9)) -> dict[str, float]:
     """`{"p50_ms": ..., "p999_ms": ..., "max_ms": ..., "mean_ms": ..., "samples": ...}` of samples (N,) [ms], N >= 1.
 
-    Nearest rank upwards: a percentile is a value that was measured, never one between two. Raises ValueError when empty.
+    Nearest rank upwards: a percentile was measured, never lies between two samples. Raises ValueError when empty.
     """
     values = np.asarray(samples_ms, dtype=np.float64)
     if values.size == 0:
