@@ -44,8 +44,14 @@ CATALOGUE: dict[str, CatalogueRow] = {
     ),
     "A1-MALFORMED": CatalogueRow("INVALID_ARGUMENT", 400, _SYNTAX, "the body is not the JSON object that is asked for"),
     "A1-CONFLICT": CatalogueRow("ALREADY_EXISTS", 409, _PROTOCOL, "the policy id exists under another type"),
+    "A1-UNREACHABLE": CatalogueRow("UNAVAILABLE", 503, ("transport", "transport-resource-unavailable"), "the A1 service cannot be reached"),
     "AUTH-MISSING": CatalogueRow("UNAUTHENTICATED", 401, _UNSPECIFIED, "a bearer token is required"),
     "AUTH-SCOPE": CatalogueRow("PERMISSION_DENIED", 403, _UNSPECIFIED, "the token lacks the scope"),
+    "REST-PATH": CatalogueRow("NOT_FOUND", 404, _PROTOCOL, "no resource has this path"),
+    "REST-METHOD": CatalogueRow("UNIMPLEMENTED", 405, _PROTOCOL, "the resource does not take this method"),
+    "REST-RANGE": CatalogueRow("INVALID_ARGUMENT", 400, _PROTOCOL, "a path, query or header parameter is out of range"),
+    "SDL-FAILED": CatalogueRow("UNAVAILABLE", 503, _UNSPECIFIED, "the shared data layer cannot be read or written"),
+    "AUDIT-TAMPERED": CatalogueRow("DATA_LOSS", 500, _UNSPECIFIED, "the audit log does not match its hash chain"),
     "LIMIT-SIZE": CatalogueRow(
         "RESOURCE_EXHAUSTED", 413, ("misc", "control-processing-overload"), "the message is too large"
     ),

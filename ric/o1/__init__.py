@@ -1,0 +1,1 @@
+"""O1, as far as alarms: the active list, its REST view and VES fault events."""
