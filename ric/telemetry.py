@@ -89,6 +89,7 @@ class Metrics:
         self.messages = self._counter(
             "twinric_messages", "Messages by interface and direction", "interface", "direction"
         )
+        self.twins = self._counter("twinric_twin_records", "Twin records read, by verdict", "verdict")
         self.twin_age_s = self._gauge("twinric_twin_age_s", "Age of the newest input [s]")
         self.budget_ms = self._gauge("twinric_control_loop_budget_ms", "The loop's declared budget [ms]")
 
@@ -109,3 +110,7 @@ class Metrics:
     def count_message(self, interface: str, direction: str) -> None:
         """One more message on `interface` ("e2", "e3", "a1", "bus"), `direction` "in" or "out"."""
         self.messages.labels(self.component, interface, direction).inc()
+
+    def count_twin(self, verdict: str) -> None:
+        """One more twin record read that was found `verdict` ("apply", "gap", "tampered", ...)."""
+        self.twins.labels(self.component, verdict).inc()

@@ -17,12 +17,14 @@ from google.protobuf.message import DecodeError
 
 from ric.columns import Table, decode_table, encode_table
 from ric.errors import Fault, TwinRicError, nearest
+from ric.pb.twinric.bus.v1 import record_pb2
 from ric.pb.twinric.bus.v1.record_pb2 import TwinRecord
 from ric.schemas import TWIN_SCHEMAS
 
 __all__ = [
-    "CONTENT_TYPE", "TWIN_EVENT_TYPE", "CloudEvent", "TwinState", "Verdict", "check", "cloudevents_headers", "decode",
-    "decode_headers", "encode", "is_expired", "successor",
+    "ACK_EVENT_TYPE", "CONTENT_TYPE", "TWIN_EVENT_TYPE", "Ack", "AckStatus", "CloudEvent", "Succession", "TwinState",
+    "Verdict", "check", "cloudevents_headers", "decode", "decode_ack", "decode_headers", "encode", "encode_ack",
+    "is_expired", "successor",
 ]  # fmt: skip
 
 HASH_OCTETS = 16
@@ -30,7 +32,8 @@ NS = 1_000_000_000
 MAX_TIME_NS = 2**63 - 1
 MAX_VALID_FOR_MS = 2**32 - 1
 CONTENT_TYPE = "application/protobuf"
-TWIN_EVENT_TYPE = "twinric.twin.v1"
+TWIN_EVENT_TYPE, ACK_EVENT_TYPE = "twinric.twin.v1", "twinric.ack.v1"
+FORK_LENGTH = 3
 
 _TWIN_ID = re.compile(r"[a-z][a-z0-9_]*/[^\s/]\S{0,190}")
 _TRACE_ID = re.compile(r"[0-9a-f]{32}|")
@@ -230,6 +233,88 @@ def check(previous: TwinState | None, state: TwinState, now_ns: int) -> Verdict:
         elif state.previous_hash != previous.state_hash:
             return Verdict.TAMPERED
     return Verdict.EXPIRED if is_expired(state, now_ns) else verdict
+
+
+class Succession:
+    """The newest record per twin that a reader has, and what it makes of the next one.
+
+    A refused fork is watched: once FORK_LENGTH records follow each other on it, the producer plainly goes on there (two
+    instances ran at once, say), so it becomes the chain, as a GAP; a single forged record never does.
+    """
+
+    def __init__(self) -> None:
+        self._newest: dict[str, TwinState] = {}
+        self._forks: dict[str, list[TwinState]] = {}
+
+    def newest(self, twin_id: str) -> TwinState | None:
+        """The newest record of the chain, whether or not it has expired since."""
+        return self._newest.get(twin_id)
+
+    def anchor(self, state: TwinState) -> None:
+        """Take `state` for the newest record of its twin, as after a rebuild."""
+        self._newest[state.twin_id] = state
+        self._forks.pop(state.twin_id, None)
+
+    def admit(self, state: TwinState, now_ns: int) -> Verdict:
+        """The verdict on `state`; APPLY, GAP and EXPIRED move the chain on."""
+        verdict = check(self._newest.get(state.twin_id), state, now_ns)
+        if verdict is Verdict.TAMPERED:
+            fork = self._forks.get(state.twin_id, [])
+            follows = bool(fork) and state.previous_hash == fork[-1].state_hash
+            fork = [*fork, state] if follows else [state]
+            self._forks[state.twin_id] = fork
+            if len(fork) < FORK_LENGTH:
+                return verdict
+            verdict = Verdict.EXPIRED if is_expired(state, now_ns) else Verdict.GAP
+        if verdict in (Verdict.APPLY, Verdict.GAP, Verdict.EXPIRED):
+            self.anchor(state)
+        return verdict
+
+
+class AckStatus(Enum):
+    """What became of a desired record."""
+
+    ACCEPTED = record_pb2.ACK_STATUS_ACCEPTED
+    REJECTED = record_pb2.ACK_STATUS_REJECTED
+    EXPIRED = record_pb2.ACK_STATUS_EXPIRED
+
+
+@dataclass(frozen=True)
+class Ack:
+    """Answer to revision `revision` of a desired twin."""
+
+    twin_id: str
+    revision: int
+    status: AckStatus
+    reason: str
+    time_ns: int
+
+
+def encode_ack(ack: Ack) -> bytes:
+    """The answer's octets on `twin.ack`."""
+    status = record_pb2.AckStatus.ValueType(ack.status.value)
+    return record_pb2.TwinAck(
+        twin_id=ack.twin_id, revision=ack.revision, status=status, reason=ack.reason, time_ns=ack.time_ns
+    ).SerializeToString(deterministic=True)
+
+
+def decode_ack(value: bytes) -> Ack:
+    """The answer that `value` carries. Raises TwinRicError BUS-MALFORMED, BUS-RANGE."""
+    try:
+        message = record_pb2.TwinAck.FromString(value)
+    except DecodeError as error:
+        raise TwinRicError("BUS-MALFORMED", "ack", value[:16], "a serialised twinric.bus.v1.TwinAck") from error
+    statuses = {status.value: status for status in AckStatus}
+    rules = (
+        ("twin_id", message.twin_id, bool(_TWIN_ID.fullmatch(message.twin_id)), "<name>/<name>, no blanks"),
+        ("revision", message.revision, message.revision >= 1, "1, 2, 3, ..."),
+        ("status", message.status, message.status in statuses, "ACCEPTED, REJECTED or EXPIRED"),
+        ("time_ns", message.time_ns, 0 < message.time_ns <= MAX_TIME_NS, f"1..{MAX_TIME_NS} ns"),
+    )
+    faults = [Fault("BUS-RANGE", field, given, accepted) for field, given, good, accepted in rules if not good]
+    if faults:
+        raise TwinRicError.of(faults)
+    return Ack(message.twin_id, message.revision, statuses[message.status], message.reason, message.time_ns)
 
 
 @dataclass(frozen=True)
