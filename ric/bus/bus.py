@@ -94,9 +94,9 @@ class Inbox(AsyncIterator[BusMessage]):
         self.closed = False
 
     @property
-    def full(self) -> bool:
-        """True when the next state record would push the oldest one out."""
-        return len(self._waiting) >= self._length
+    def room(self) -> int:
+        """How many records fit before the oldest is pushed out."""
+        return self._length - max(len(self._waiting), len(self._urgent))
 
     def put(self, message: BusMessage) -> int:
         """Add a record; returns how many records that pushed out (0 or 1)."""
