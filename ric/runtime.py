@@ -1,8 +1,8 @@
 """Runs one app: connect, loop, budget, staleness, fallback, policy, shutdown.
 
-The loop is here and not in the apps, so that no app can forget its safe action. A cycle runs when a handler says that its
-input makes one due, or when no input has come for `stale_after_s`. Time comes from the injected clock; budgets are about
-computing and use the wall clock.
+The loop is here and not in the apps, so that no app can forget its safe action. A cycle runs when a handler says that
+its input makes one due, or when no input has come for `stale_after_s`. Time comes from the injected clock; budgets are
+about computing and use the wall clock.
 """
 
 from __future__ import annotations
@@ -176,6 +176,10 @@ class AppRuntime:
             await asyncio.gather(*self._tasks, return_exceptions=True)
             await self.links.stop()
             self.log.info("stopped", app=self.spec.name)
+
+    def wake(self) -> None:
+        """Run one more cycle: the app has more to decide than one cycle took."""
+        self._wake.set()
 
     def stop(self) -> None:
         """Finish the cycle under way, then let :meth:`run` return."""

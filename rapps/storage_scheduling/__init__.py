@@ -1,0 +1,3 @@
+"""Storage scheduling: charge, discharge and reserve of community storage from forecasts and prices (Non-RT RIC)."""
+
+__all__: list[str] = []
