@@ -86,17 +86,15 @@ def concatenate(parts: list[Windows]) -> Windows:
 def tensors(windows: Windows, resolution: Resolution) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Model inputs and scaled truth."""
     histories, ends, truths = windows
-    pasts, futures = [], []
+    parts: list[tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.float32]]] = []
     for end in np.unique(ends):
         rows = ends == end
-        past, future = model_inputs(histories[rows], int(end), resolution)
-        pasts.append((np.flatnonzero(rows), past, future))
-    order = np.concatenate([rows for rows, _, _ in pasts])
-    past = np.concatenate([past for _, past, _ in pasts])
-    futures = np.concatenate([future for _, _, future in pasts])
-    back = np.argsort(order)
+        parts.append((np.flatnonzero(rows), *model_inputs(histories[rows], int(end), resolution)))
+    back = np.argsort(np.concatenate([rows for rows, _, _ in parts]))
+    past = np.concatenate([past for _, past, _ in parts])[back]
+    future = np.concatenate([future for _, _, future in parts])[back]
     truth = (truths / row_scale(histories)).astype(np.float32)
-    return torch.from_numpy(past[back]), torch.from_numpy(futures[back]), torch.from_numpy(truth)
+    return torch.from_numpy(past), torch.from_numpy(future), torch.from_numpy(truth)
 
 
 def fit(train: Windows, resolution: Resolution, *, epochs: int, seed: int) -> QuantileLstm:
@@ -121,7 +119,8 @@ def fit(train: Windows, resolution: Resolution, *, epochs: int, seed: int) -> Qu
             schedule.step()
             total += float(loss)
         print(f"epoch {epoch + 1}/{epochs}: loss {total / (len(past) // batch):.4f}", flush=True)  # noqa: T201
-    return network.eval()
+    network.eval()
+    return network
 
 
 def judge(network: QuantileLstm, windows: Windows, resolution: Resolution) -> dict[str, float]:
