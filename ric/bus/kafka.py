@@ -27,7 +27,7 @@ from ric.bus.bus import (
 from ric.bus.kafka_clients import FROM_START, POLL_MS, KafkaSettings, Producer, Reader, message_of
 from ric.config import load_config
 from ric.errors import TwinRicError
-from ric.telemetry import Metrics, logger
+from ric.telemetry import Metrics
 
 __all__ = ["KafkaBus", "KafkaSettings"]
 
@@ -35,6 +35,7 @@ Result = TypeVar("Result")
 
 DAY_MS = 24 * 3600 * 1000
 FRAME_OCTETS = 64 * 1024
+BATCH_OCTETS = 1024 * 1024
 
 _COMPACTED = {
     "cleanup.policy": "compact",
@@ -58,7 +59,6 @@ class KafkaBus:
         self._metrics = metrics
         self._settings = settings
         self._client_id = client_id
-        self._log = logger("kafka_bus")
         self._producers: dict[str, Producer] = {}
         self._ends: KafkaConsumer | None = None
         self._ends_lock = threading.Lock()
@@ -128,6 +128,7 @@ class KafkaBus:
                     acks="all",
                     enable_idempotence=True,
                     linger_ms=0,
+                    batch_size=BATCH_OCTETS,
                     max_request_size=MAX_RECORD_OCTETS + FRAME_OCTETS,
                     max_block_ms=int(self._settings.publish_timeout_s * 1e3),
                     delivery_timeout_ms=60_000,
@@ -218,15 +219,10 @@ class KafkaBus:
         if producer is None:
             raise self._unreachable(RuntimeError("not started"))
         packed = [(name, text.encode()) for name, text in headers.items()]
-        was_down = producer.down
         try:
             await producer.send(self._name(topic), key.encode(), value, packed)
         except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
-            if not was_down:
-                self._log.warning("bus unreachable", topic=topic, fault=repr(error))
             raise self._unreachable(error) from error
-        if was_down:
-            self._log.info("bus reachable again", topic=topic)
         self._metrics.count_message("bus", "out")
 
     # Read -----------------------------------------------------------------------------------------------------

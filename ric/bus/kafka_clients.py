@@ -102,6 +102,7 @@ class Producer:
         self._client = client
         self._timeout_s = timeout_s
         self._executor = ThreadPoolExecutor(1, thread_name_prefix=f"kafka-{name}")
+        self._log = logger("kafka_bus").bind(producer=name)
         self.down = False
 
     async def send(self, topic: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> None:
@@ -110,7 +111,7 @@ class Producer:
         acknowledged: asyncio.Future[None] = loop.create_future()
 
         def settle(error: BaseException | None) -> None:
-            self.down = error is not None
+            self._mark(error)
             if acknowledged.done():
                 return
             if error is None:
@@ -134,14 +135,25 @@ class Producer:
         try:
             async with asyncio.timeout(DOWN_WAIT_S if self.down else self._timeout_s):
                 await acknowledged
-        except TimeoutError:
-            self.down = True
+        except TimeoutError as error:
+            self._mark(error)
             raise
+
+    def _mark(self, error: BaseException | None) -> None:
+        """Note whether the broker took the last record; only a change is logged."""
+        if error is not None and not self.down:
+            self._log.warning("bus unreachable", fault=repr(error))
+        elif error is None and self.down:
+            self._log.info("bus reachable again")
+        self.down = error is not None
 
     def close(self) -> None:
         """Deliver what is under way for at most the publication timeout, then close."""
         self._executor.shutdown(wait=True)
-        self._client.close(timeout=self._timeout_s)
+        try:
+            self._client.close(timeout=self._timeout_s)
+        except kafka_errors.KafkaError as error:
+            self._log.warning("records were lost at shutdown", fault=repr(error))
 
 
 class Reader(threading.Thread):
