@@ -48,7 +48,7 @@ charts: setup ## lint and render the Helm charts
 	$(BIN)/python -m pytest tests/component/charts
 
 kafka: setup ## start a one-node Apache Kafka on port 9092 (Ctrl-C stops it)
-	$(BIN)/python tools/kafka/broker.py
+	$(BIN)/python tools/kafka/broker.py run
 
 csar: setup ## build the rApp packages into dist/
 	$(BIN)/python tools/csar.py
