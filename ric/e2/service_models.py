@@ -1,0 +1,103 @@
+"""The service models that the RIC knows by name: object identifier, what a control sets, whether it took effect. Pure.
+
+A service model that is not listed is used by its object identifier as name; its controls then count as one setting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from ric.e2.identities import OID
+from ric.e2sm import ccc, dapp, grid, kpm
+from ric.errors import TwinRicError, nearest
+
+__all__ = ["SERVICE_MODELS", "ServiceModel", "ServiceModelId", "model_of", "oid_of"]
+
+ServiceModelId: TypeAlias = tuple[str, str]
+"""Name and version, for example ("oran-e2sm-kpm", "v2")."""
+
+Settings: TypeAlias = Mapping[str, object]
+"""What one control sets: parameter key -> value."""
+
+
+@dataclass(frozen=True)
+class ServiceModel:
+    """One service model: its names, `settings` of a control, and `verify` of an outcome (raises E2-UNVERIFIED)."""
+
+    name: str
+    version: str
+    oid: str
+    ran_function_id: int
+    settings: Callable[[bytes, bytes], Settings]
+    verify: Callable[[bytes, bytes], None]
+
+
+def _whole(header: bytes, payload: bytes) -> Settings:
+    return {"(whole function)": (header, payload)}
+
+
+def _unchecked(payload: bytes, outcome: bytes) -> None:  # noqa: ARG001
+    return
+
+
+def _slice_settings(header: bytes, payload: bytes) -> Settings:
+    return {f"slice {ratio.s_nssai}": ratio for ratio in ccc.decode_control(header, payload)}
+
+
+def _verify_slices(payload: bytes, outcome: bytes) -> None:
+    if payload == outcome:
+        return
+    wanted = {ratio.s_nssai: ratio for ratio in ccc.decode_outcome(payload, "control_message")}
+    in_force = {ratio.s_nssai: ratio for ratio in ccc.decode_outcome(outcome)}
+    for name, ratio in wanted.items():
+        if in_force.get(name) != ratio:
+            raise TwinRicError("E2-UNVERIFIED", f"slice {name}", in_force.get(name, "(absent)"), str(ratio))
+
+
+def _grid_settings(header: bytes, payload: bytes) -> Settings:
+    table = grid.decode_control(header, payload).set_points
+    settings: dict[str, object] = {}
+    for column, values in table.columns.items():
+        settings |= {
+            f"{table.kind} {name} {column}": value for name, value in zip(table.ids, values.tolist(), strict=True)
+        }
+    return settings
+
+
+SERVICE_MODELS: Mapping[ServiceModelId, ServiceModel] = {
+    (kpm.NAME, kpm.VERSION): ServiceModel(kpm.NAME, kpm.VERSION, kpm.OID, kpm.RAN_FUNCTION_ID, _whole, _unchecked),
+    (ccc.NAME, ccc.VERSION): ServiceModel(
+        ccc.NAME, ccc.VERSION, ccc.OID, ccc.RAN_FUNCTION_ID, _slice_settings, _verify_slices
+    ),
+    (grid.NAME, grid.VERSION): ServiceModel(
+        grid.NAME, grid.VERSION, grid.OID, grid.RAN_FUNCTION_ID, _grid_settings, _unchecked
+    ),
+    (dapp.NAME, dapp.VERSION): ServiceModel(
+        dapp.NAME, dapp.VERSION, dapp.OID, dapp.RAN_FUNCTION_ID, _whole, _unchecked
+    ),
+}
+
+
+def model_of(service_model: ServiceModelId) -> ServiceModel:
+    """The service model with that name and version, or one made for an object identifier given as name.
+
+    Raises TwinRicError (E2-FUNCTION-UNKNOWN) naming the nearest.
+    """
+    known = SERVICE_MODELS.get(service_model)
+    if known is not None:
+        return known
+    name, version = service_model
+    if OID.fullmatch(name):
+        return ServiceModel(name, version, name, -1, _whole, _unchecked)
+    shown = [" ".join(each) for each in SERVICE_MODELS]
+    accepted = "a known name and version, or an object identifier as name"
+    raise TwinRicError(
+        "E2-FUNCTION-UNKNOWN", "service_model", f"{name} {version}", accepted, nearest(f"{name} {version}", shown)
+    )
+
+
+def oid_of(service_model: ServiceModelId) -> str:
+    """Object identifier of a service model. Raises TwinRicError (E2-FUNCTION-UNKNOWN)."""
+    return model_of(service_model).oid
