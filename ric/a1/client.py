@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import Any, Protocol
 from urllib.parse import quote
 
@@ -24,6 +24,39 @@ __all__ = ["A1pClient", "PmsClient", "PolicyClient", "PolicyFeed"]
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 5.0
 PutCallback = Callable[[str, int, dict[str, Any]], None]
 DeleteCallback = Callable[[str, int], None]
+
+
+class _Outbox:
+    """Statuses on their way over one connection, the newest per policy."""
+
+    def __init__(self, register: policy_pb2.RegisterPolicyType) -> None:
+        self._register = register
+        self._statuses: dict[str, policy_pb2.PolicyStatus] = {}
+        self._news = asyncio.Event()
+        self._closed = False
+
+    def put(self, status: policy_pb2.PolicyStatus) -> None:
+        """Queue a status in the place of an older one of the same policy."""
+        self._statuses.pop(status.policy_id, None)
+        self._statuses[status.policy_id] = status
+        self._news.set()
+
+    def close(self) -> None:
+        """End the iteration."""
+        self._closed = True
+        self._news.set()
+
+    async def messages(self) -> AsyncIterator[policy_pb2.AppMessage]:
+        """The registration, then statuses until :meth:`close`."""
+        yield policy_pb2.AppMessage(register=self._register)
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            if self._closed:
+                return
+            while self._statuses:
+                policy_id = next(iter(self._statuses))
+                yield policy_pb2.AppMessage(status=self._statuses.pop(policy_id))
 
 
 class PolicyFeed:
@@ -47,8 +80,7 @@ class PolicyFeed:
         )  # fmt: skip
         self._log = logger("a1_feed")
         self._revisions: dict[str, int] = {}
-        self._statuses: dict[str, policy_pb2.PolicyStatus] = {}
-        self._news = asyncio.Event()
+        self._outbox = _Outbox(self._register)
 
     async def run(self, on_put: PutCallback, on_delete: DeleteCallback, on_replay_complete: Callable[[], None]) -> None:
         """Follow the policies until cancelled; connection losses are waited out.
@@ -59,13 +91,10 @@ class PolicyFeed:
         wait_s = FIRST_WAIT_S
         while True:
             try:
-                async with grpc_channel(self._address, self._tls) as channel:
-                    call = PolicyServiceStub(channel).Policies(self._outgoing())
-                    replayed: set[str] | None = set()
-                    async for message in call:
+                async with contextlib.aclosing(self._follow(on_put, on_delete)) as connection:
+                    async for kind in connection:
                         wait_s = FIRST_WAIT_S
-                        replayed = self._take(message, replayed, on_put, on_delete)
-                        if message.WhichOneof("message") == "replay_complete":
+                        if kind == "replay_complete":
                             on_replay_complete()
                 self._log.info("policy stream ended", peer=self._address)
             except grpc.aio.AioRpcError as error:
@@ -80,24 +109,24 @@ class PolicyFeed:
         """
         status = policy_pb2.EnforceStatus.Value(f"ENFORCE_STATUS_{'ENFORCED' if enforced else 'NOT_ENFORCED'}")
         name = "UNSPECIFIED" if enforced else reason or "OTHER_REASON"
-        self._statuses.pop(policy_id, None)
-        self._statuses[policy_id] = policy_pb2.PolicyStatus(
+        message = policy_pb2.PolicyStatus(
             policy_id=policy_id, revision=revision, enforce_status=status,
             enforce_reason=policy_pb2.EnforceReason.Value(f"ENFORCE_REASON_{name}"), text=text,
         )  # fmt: skip
-        self._news.set()
+        self._outbox.put(message)
 
-    async def _outgoing(self) -> AsyncIterator[policy_pb2.AppMessage]:
-        # A new stream replays the policies, and the app answers those; what it said before is out of date.
-        self._statuses.clear()
-        self._news.clear()
-        yield policy_pb2.AppMessage(register=self._register)
-        while True:
-            await self._news.wait()
-            self._news.clear()
-            while self._statuses:
-                policy_id = next(iter(self._statuses))
-                yield policy_pb2.AppMessage(status=self._statuses.pop(policy_id))
+    async def _follow(self, on_put: PutCallback, on_delete: DeleteCallback) -> AsyncGenerator[str, None]:
+        """One connection: the kinds of the messages taken."""
+        # A new connection replays the policies and the app answers those; what it said before is out of date.
+        outbox = self._outbox = _Outbox(self._register)
+        replayed: set[str] | None = set()
+        async with grpc_channel(self._address, self._tls) as channel:
+            try:
+                async for message in PolicyServiceStub(channel).Policies(outbox.messages()):
+                    replayed = self._take(message, replayed, on_put, on_delete)
+                    yield str(message.WhichOneof("message"))
+            finally:
+                outbox.close()
 
     def _take(
         self, message: policy_pb2.RicMessage, replayed: set[str] | None, on_put: PutCallback, on_delete: DeleteCallback

@@ -74,7 +74,7 @@ _TYPE = {
 TypeId = Annotated[str, Path(alias="policyTypeId", pattern=ID_PATTERN, description="Policy type")]
 PolicyId = Annotated[str, Path(alias="policyId", pattern=ID_PATTERN, description="Policy")]
 Destination = Annotated[
-    str,
+    str | None,
     Query(
         alias="notificationDestination", max_length=2_048, pattern=DESTINATION_PATTERN,
         description="Where the status object is posted on every status change",
@@ -177,7 +177,7 @@ def _add_policy_writes(router: APIRouter, termination: A1Termination, writer: An
         request: Request,
         type_id: TypeId,
         policy_id: PolicyId,
-        destination: Destination | None = None,
+        destination: Destination = None,
         actor: str = Depends(writer),
     ) -> Response:
         """Create a policy or replace it; answered once it is on disk."""
