@@ -62,9 +62,10 @@ class KafkaSettings(FrozenModel):
         """kafka-python's options. Raises TwinRicError CONFIG-MISSING for what the protocol needs and lacks."""
         options: dict[str, Any] = {"security_protocol": self.security_protocol}
         if "SSL" in self.security_protocol:
-            for key, path in (("ca", self.ca_file), ("cert", self.certificate_file), ("key", self.key_file)):
+            for key, option in (("ca_file", "cafile"), ("certificate_file", "certfile"), ("key_file", "keyfile")):
+                path = getattr(self, key)
                 if path is not None:
-                    options[f"ssl_{key}file"] = str(_readable(key, path))
+                    options[f"ssl_{option}"] = str(_readable(key, path))
         if self.security_protocol.startswith("SASL"):
             if self.sasl_password_file is None or not self.sasl_username:
                 raise TwinRicError(

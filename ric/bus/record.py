@@ -33,7 +33,6 @@ MAX_TIME_NS = 2**63 - 1
 MAX_VALID_FOR_MS = 2**32 - 1
 CONTENT_TYPE = "application/protobuf"
 TWIN_EVENT_TYPE, ACK_EVENT_TYPE = "twinric.twin.v1", "twinric.ack.v1"
-FORK_LENGTH = 3
 
 _TWIN_ID = re.compile(r"[a-z][a-z0-9_]*/[^\s/]\S{0,190}")
 _TRACE_ID = re.compile(r"[0-9a-f]{32}|")
@@ -238,13 +237,12 @@ def check(previous: TwinState | None, state: TwinState, now_ns: int) -> Verdict:
 class Succession:
     """The newest record per twin that a reader has, and what it makes of the next one.
 
-    A refused fork is watched: once FORK_LENGTH records follow each other on it, the producer plainly goes on there (two
-    instances ran at once, say), so it becomes the chain, as a GAP; a single forged record never does.
+    A producer that goes on from a refused record (two instances ran at once, say) is followed again two revisions
+    later, as a GAP: a fork costs records and is counted, but never silences a twin for good.
     """
 
     def __init__(self) -> None:
         self._newest: dict[str, TwinState] = {}
-        self._forks: dict[str, list[TwinState]] = {}
 
     def newest(self, twin_id: str) -> TwinState | None:
         """The newest record of the chain, whether or not it has expired since."""
@@ -253,19 +251,10 @@ class Succession:
     def anchor(self, state: TwinState) -> None:
         """Take `state` for the newest record of its twin, as after a rebuild."""
         self._newest[state.twin_id] = state
-        self._forks.pop(state.twin_id, None)
 
     def admit(self, state: TwinState, now_ns: int) -> Verdict:
         """The verdict on `state`; APPLY, GAP and EXPIRED move the chain on."""
         verdict = check(self._newest.get(state.twin_id), state, now_ns)
-        if verdict is Verdict.TAMPERED:
-            fork = self._forks.get(state.twin_id, [])
-            follows = bool(fork) and state.previous_hash == fork[-1].state_hash
-            fork = [*fork, state] if follows else [state]
-            self._forks[state.twin_id] = fork
-            if len(fork) < FORK_LENGTH:
-                return verdict
-            verdict = Verdict.EXPIRED if is_expired(state, now_ns) else Verdict.GAP
         if verdict in (Verdict.APPLY, Verdict.GAP, Verdict.EXPIRED):
             self.anchor(state)
         return verdict
