@@ -1,0 +1,108 @@
+"""The simulator by itself: run a scenario against a RIC, check one, make data sets."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from e2sim.e2_agent import E2Agents
+from e2sim.engine import Engine, stop_on_signals
+from e2sim.network import Network
+from e2sim.reference import scenario_reference
+from e2sim.scenario import load_scenario
+from ric.clock import WallClock
+from ric.errors import TwinRicError
+from ric.telemetry import Metrics, configure_logging
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status. Faults of input are printed without a traceback."""
+    parser = _parser()
+    options = parser.parse_args(sys.argv[1:] if arguments is None else list(arguments))
+    try:
+        status: int = options.command(options)
+    except TwinRicError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="twinric sim", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="run a scenario against a RIC, in real time or faster")
+    run.add_argument("--scenario", required=True, help="YAML file, or a shipped scenario: demo, smoke")
+    run.add_argument("--ric", default="127.0.0.1:36421", help="host:port of the RIC's E2 termination")
+    run.add_argument("--speed", type=float, default=1.0, help="simulated seconds per second; 0 runs as fast as it goes")
+    run.add_argument("--wait-s", type=float, default=60.0, help="how long to wait for the RIC at the start")
+    run.add_argument("--bus", default="", help="bus of the system; the simulator speaks E2 and E3 only and ignores it")
+    for name in ("setup", "inbound", "outbound"):
+        run.add_argument(f"--e3-{name}-endpoint", default="", help=f"ZeroMQ {name} endpoint of the E3 agent")
+    run.add_argument("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
+    run.set_defaults(command=_run)
+    check = commands.add_parser("check", help="check a scenario and name every fault in it")
+    check.add_argument("scenario", help="YAML file, or a shipped scenario")
+    check.set_defaults(command=_check)
+    reference = commands.add_parser("reference", help="write docs/reference/scenario.md from the model")
+    reference.add_argument("--out", type=Path, help="file; standard output without it")
+    reference.set_defaults(command=_reference)
+    microgrids = commands.add_parser("microgrids", help="make the runs that microgrid_guard trains on")
+    microgrids.add_argument("--out", type=Path, required=True)
+    microgrids.add_argument("--seeds", type=int, default=16, help="number of runs")
+    microgrids.add_argument("--minutes", type=float, default=20.0, help="length of a run")
+    microgrids.set_defaults(command=_microgrids)
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.speed < 0:
+        raise TwinRicError("CONFIG-RANGE", "--speed", options.speed, ">= 0")
+    configure_logging(options.log_level)
+    scenario = load_scenario(options.scenario)
+    return asyncio.run(_serve(Network(scenario), options))
+
+
+async def _serve(network: Network, options: argparse.Namespace) -> int:
+    agents = E2Agents(network, options.ric, metrics=Metrics("e2sim"))
+    engine = Engine(network, agents, WallClock(), speed=options.speed or None)
+    stop_on_signals(engine)
+    try:
+        await agents.start(options.wait_s)
+        await engine.run()
+    finally:
+        await agents.stop()
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    scenario = load_scenario(options.scenario)
+    steps = sum(1 for _ in scenario.instants())
+    sys.stdout.write(
+        f"{scenario.name}: {len(scenario.nodes)} nodes, {scenario.duration_s:g} s in {steps} steps. Valid.\n"
+    )
+    return 0
+
+
+def _reference(options: argparse.Namespace) -> int:
+    text = scenario_reference()
+    if options.out is None:
+        sys.stdout.write(text)
+    else:
+        options.out.write_text(text, encoding="utf-8")
+    return 0
+
+
+def _microgrids(options: argparse.Namespace) -> int:
+    from e2sim.grid.microgrids import generate_runs
+
+    sys.stdout.write(f"{generate_runs(options.out, tuple(range(options.seeds)), options.minutes)}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

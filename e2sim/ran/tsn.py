@@ -1,0 +1,109 @@
+"""The TSN hop behind a slice: 802.1Qbv gates, 802.1Qbu preemption, clock error, and the bound of eq (1).
+
+FlexE polices a slice to its slots; the hop then runs at the link's line rate, so it adds waiting at closed gates but
+takes no capacity. Windows last 200 us; while a slice's gate is closed its frames gather and leave at line rate
+afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["GateControlList", "GateDelay", "TsnHop", "gate_delay", "gating_bound_ms"]
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+FRAGMENT_OCTETS = 64
+FRAME_OVERHEAD_OCTETS = 24
+"""Preamble, mCRC and gap that a preempted fragment carries besides its 64 octets (IEEE 802.3br)."""
+
+
+@dataclass(frozen=True)
+class GateControlList:
+    """A cycle of windows; `open_gates` (W, S) says which slices may send in which window of `window_us` [us]."""
+
+    window_us: float
+    open_gates: Bools
+
+    def closed_runs_us(self, slice_index: int) -> list[float]:
+        """Lengths [us] of the spells in one cycle during which the slice's gate stays closed, wrap-around joined."""
+        is_open = self.open_gates[:, slice_index]
+        if is_open.all():
+            return []
+        if not is_open.any():
+            return [float("inf")]
+        turned = np.roll(is_open, -int(np.argmax(is_open)))
+        edges = np.flatnonzero(np.diff(np.concatenate(([1], turned.astype(np.int8), [1]))))
+        return [float(stop - start) * self.window_us for start, stop in zip(edges[::2], edges[1::2], strict=True)]
+
+    @property
+    def cycle_us(self) -> float:
+        """Length of the whole cycle [us]."""
+        return self.window_us * len(self.open_gates)
+
+
+@dataclass(frozen=True)
+class TsnHop:
+    """`hops` equal bridges: their gates, line rate [Gb/s], preemption, and the clock error between them [ns]."""
+
+    gates: GateControlList
+    line_gbps: float = 100.0
+    hops: int = 2
+    preemption: bool = True
+    sync_error_ns: float = 500.0
+    largest_frame_octets: int = 1_522
+
+    @property
+    def blocking_us(self) -> float:
+        """Tau of eq (1) [us]: what a frame waits for one that is being sent: a fragment, or a whole frame."""
+        octets = FRAGMENT_OCTETS + FRAME_OVERHEAD_OCTETS if self.preemption else self.largest_frame_octets
+        return octets * 8 / (self.line_gbps * 1e3)
+
+
+@dataclass(frozen=True)
+class GateDelay:
+    """Mean, variance and maximum of the waiting over all hops, each (...,) [ms], [ms^2], [ms]."""
+
+    mean_ms: Floats
+    variance_ms2: Floats
+    max_ms: Floats
+
+
+def gate_delay(hop: TsnHop, rate_mbps: Floats) -> GateDelay:
+    """Waiting at the gates for slices that send at `rate_mbps` (..., S) [Mb/s].
+
+    Source: fluid on/off server. Arrivals of a closed spell T wait T down to 0 and empty within T / (1 - rho), rho the
+    slice's share of the line rate, so per cycle Tc the mean is sum T^2 / (2 Tc (1 - rho)), the second moment
+    sum T^3 / (3 Tc (1 - rho)) and the maximum the longest T: the L/C of eq (1). Hops are independent.
+    """
+    load = np.clip(rate_mbps / (hop.line_gbps * 1e3), 0.0, 0.95)
+    mean, second = np.zeros_like(load), np.zeros_like(load)
+    longest = np.zeros(load.shape[-1])
+    cycle_ms = hop.gates.cycle_us / 1e3
+    for index in range(load.shape[-1]):
+        for run_us in hop.gates.closed_runs_us(index):
+            run_ms = run_us / 1e3
+            mean[..., index] += run_ms**2 / (2 * cycle_ms * (1 - load[..., index]))
+            second[..., index] += run_ms**3 / (3 * cycle_ms * (1 - load[..., index]))
+            longest[index] = max(longest[index], run_ms)
+    blocking_ms = hop.blocking_us / 1e3
+    variance = np.maximum(second - mean**2, 0.0)
+    largest = np.broadcast_to(hop.hops * (longest + blocking_ms) + hop.sync_error_ns / 1e6, load.shape)
+    mean_wait = hop.hops * (mean + blocking_ms * load)
+    return GateDelay(np.minimum(mean_wait, largest), hop.hops * variance, largest.copy())
+
+
+def gating_bound_ms(hop: TsnHop, blockers: Sequence[int]) -> Floats:
+    """Eq (1) per slice (S,) [ms]: sum over hops of (L / C + sum of tau) + Delta_sync.
+
+    L / C is the slice's longest closed spell (L the bits that the line passes in it, C the line rate); `blockers` (S,)
+    counts the frames that may block one of the slice's at each hop.
+    """
+    longest = [max(hop.gates.closed_runs_us(index), default=0.0) for index in range(len(blockers))]
+    per_hop_us = np.array(longest) + np.array(blockers, dtype=np.float64) * hop.blocking_us
+    return np.asarray(hop.hops * per_hop_us / 1e3 + hop.sync_error_ns / 1e6)
