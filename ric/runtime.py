@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -108,8 +109,9 @@ class AppRuntime:
         self._wake = asyncio.Event()
         self._progress = asyncio.Condition()
         self._tasks: set[asyncio.Task[None]] = set()
+        self.inputs: Counter[str] = Counter()
+        self._cycles_under_way = 0
         self._due_ns = 0
-        self._input_ns = 0
         self._done_ns = 0
         self._last_input_s = links.clock.now_s()
         self._last_state: Any = None
@@ -150,6 +152,8 @@ class AppRuntime:
             self.metrics.count_refused(error.code)
             self.log.warning("input refused", interface=interface, fault=str(error))
             return
+        finally:
+            self.inputs[interface] += 1
         self._last_input_s = self.links.clock.now_s()
         if due_ns is not None:
             self._due_ns = max(self._due_ns, due_ns)
@@ -225,6 +229,11 @@ class AppRuntime:
                 self._done_ns = max(self._done_ns, due_ns)
                 self._progress.notify_all()
 
+    @property
+    def busy(self) -> bool:
+        """True while a cycle is due or under way; `inputs` counts what has been handled, by interface."""
+        return self._wake.is_set() or self._cycles_under_way > 0
+
     async def wait_done(self, source_time_ns: int) -> None:
         """Return once a cycle for an input of `source_time_ns` or later is finished."""
         async with self._progress:
@@ -233,6 +242,13 @@ class AppRuntime:
     # One cycle ------------------------------------------------------------------------------------------------
 
     async def _cycle(self, forced: Reason | None) -> None:
+        self._cycles_under_way += 1
+        try:
+            await self._run_cycle(forced)
+        finally:
+            self._cycles_under_way -= 1
+
+    async def _run_cycle(self, forced: Reason | None) -> None:
         deadline = Deadline(self.spec.budget_ms)
         state = self.app.observe(to_ns(self.links.clock.now_s()))
         if state is None and forced is None:

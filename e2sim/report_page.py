@@ -1,0 +1,61 @@
+"""The demo report as one self-contained HTML page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+import jinja2
+
+__all__ = ["render_page"]
+
+
+def render_page(summary: Mapping[str, Any], plots: Mapping[str, list[str]]) -> str:
+    """HTML of `summary` (of :func:`e2sim.report.summarise`) with `plots` (SVG texts by section) inside."""
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    environment.globals.update(num=_number, pct=_percent)
+    text = resources.files("e2sim").joinpath("report.html.j2").read_text(encoding="utf-8")
+    # Absent sections are empty, so that the template can ask for them under StrictUndefined.
+    sections = dict.fromkeys(("homes", "forecast", "slices", "congestion", "faults", "attacks", "policies")) | dict(
+        summary
+    )
+    return environment.from_string(text).render(s=sections, plots=plots, tiles=_tiles(summary))
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "–"
+    magnitude = abs(value)
+    return f"{value:,.0f}" if magnitude >= 1000 else f"{value:,.1f}" if magnitude >= 100 else f"{value:.3g}"
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f} %"
+
+
+def _tiles(summary: Mapping[str, Any]) -> list[dict[str, str]]:
+    tiles = []
+    if homes := summary.get("homes"):
+        cost = homes["cost_less_stored_energy_eur"]
+        saved = -cost["change"] / abs(cost["without_apps"]) if cost["without_apps"] else 0.0
+        tiles.append({"value": _percent(saved), "text": "lower energy cost than with the apps off"})
+        peak = homes["peak_import_kw"]
+        tiles.append(
+            {
+                "value": f"{_number(peak['change'])} kW",
+                "text": f"change of the peak of {_number(peak['without_apps'])} kW",
+            }
+        )
+    if slices := summary.get("slices"):
+        objective = slices["objective_eq3_mean"]
+        change = objective["change"] / objective["without_apps"]
+        tiles.append({"value": _percent(change), "text": "change of equation (3), mean over the windows"})
+    if faults := summary.get("faults"):
+        found = sum(fault["detected"] for fault in faults)
+        tiles.append({"value": f"{found} of {len(faults)}", "text": "feeder faults alarmed"})
+    for attack in summary.get("attacks") or ():
+        tiles.append(
+            {"value": f"{_number(attack['detection_s'])} s", "text": f"until the DoS on {attack['target']} was alarmed"}
+        )
+    return tiles
