@@ -200,8 +200,9 @@ class NodeProcedures:
 
     def forget(self, key: PendingKey) -> None:
         """Stop waiting for an answer; one that comes late is no error."""
-        if self._pending.pop(key, None) is not None:
-            self._ended.append(key[1])
+        if self._pending.pop(key, None) is None:
+            return
+        self._ended.append(key[1])
         if key[0] == "subscription":
             self._subscribed.pop(key[1], None)
 
@@ -306,7 +307,11 @@ class NodeProcedures:
         message = pdu.ric_subscription_response
         key = ("subscription", RicRequestId.of(message.ric_request_id))
         if self._take(key, message.ran_function_id) is None:
-            return []
+            if key[1] in self._subscribed or ("delete", key[1]) in self._pending:
+                return []
+            # Nobody waits for it any more: take it back, or the node would report for ever.
+            self._subscribed[key[1]] = message.ran_function_id
+            return [Send(self.request_delete(key[1])[1])]
         if not message.admitted_action_ids:
             self._subscribed.pop(key[1], None)
             causes = [message.not_admitted_actions[number] for number in sorted(message.not_admitted_actions)]
