@@ -1,4 +1,4 @@
-"""The A1 policies of one app: validated, laid over the defaults, confirmed once they changed what the app does. Pure."""
+"""The A1 policies of one app: laid over the defaults, confirmed once they changed what the app does. Pure."""
 
 from __future__ import annotations
 
@@ -65,6 +65,7 @@ class AppPolicies:
         self._metrics = metrics
         self._applies = applies
         self._held: dict[str, _Held] = {}
+        self._seen: dict[str, int] = {}
         self._effective: FrozenModel = model()
 
     def effective(self) -> Any:
@@ -75,15 +76,15 @@ class AppPolicies:
         """Ids of the policies held, oldest first."""
         return list(self._held)
 
-    def revision(self, policy_id: str) -> int:
-        """Revision held, 0 for none."""
-        held = self._held.get(policy_id)
-        return held.revision if held else 0
+    def seen_revision(self, policy_id: str) -> int:
+        """Newest revision that arrived, whether or not it was held; 0 for none."""
+        return self._seen.get(policy_id, 0)
 
     def put(self, policy_id: str, revision: int, body: dict[str, Any], sink: StatusSink | None) -> None:
         """Hold a policy; one that does not validate or apply is answered NOT_ENFORCED and changes nothing."""
-        if revision < self.revision(policy_id):
+        if revision < self.seen_revision(policy_id):
             return
+        self._seen[policy_id] = revision
         try:
             policy = validate(self._model, body, "A1", unknown_code="A1-UNKNOWN-FIELD")
             outcome = None if self._applies(policy) else PolicyOutcome(False, "SCOPE_NOT_APPLICABLE", "out of scope")

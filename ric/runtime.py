@@ -110,6 +110,7 @@ class AppRuntime:
         self._progress = asyncio.Condition()
         self._tasks: set[asyncio.Task[None]] = set()
         self.inputs: Counter[str] = Counter()
+        self.late_cycles = 0
         self._cycles_under_way = 0
         self._due_ns = 0
         self._done_ns = 0
@@ -304,6 +305,7 @@ class AppRuntime:
     def _measure(self, deadline: Deadline) -> None:
         self.metrics.loop_ms.labels(self.spec.name, self.spec.ric.value).observe(deadline.elapsed_ms)
         if deadline.late:
+            self.late_cycles += 1
             self.metrics.loop_late.labels(self.spec.name).inc()
 
     async def _publish(
