@@ -17,11 +17,13 @@ from typing import Any, cast
 
 import grpc
 import uvicorn
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.security import HTTPBearer
 from prometheus_client import generate_latest
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ric.errors import SHOWN_FAULTS, Fault, TwinRicError
@@ -40,6 +42,7 @@ _KEEP_ALIVE = [
     ("grpc.keepalive_time_ms", 20_000), ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1), ("grpc.http2.max_pings_without_data", 0),
 ]  # fmt: skip
+_BEARER = HTTPBearer(auto_error=False, scheme_name="bearer", bearerFormat="JWT")  # for the OpenAPI file only
 _log = logger("servers")
 
 
@@ -171,7 +174,13 @@ def rest_app(
     title: str, metrics: Metrics, *, max_bytes: int = REST_MAX_BYTES, limit: RateLimit | None = None
 ) -> FastAPI:
     """A FastAPI application that answers every error as RFC 7807 problem+json and limits body size and request rate."""
-    app = FastAPI(title=title, version="1.0.0", docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title=title,
+        version="1.0.0",
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
+    )
 
     async def refuse(request: Request, error: Exception) -> Response:
         known = _known(error, "rest")
@@ -186,9 +195,11 @@ def rest_app(
     async def refuse_route(request: Request, error: Exception) -> Response:
         status = cast(HTTPException, error).status_code
         code = {404: "REST-PATH", 405: "REST-METHOD"}.get(status, "REST-RANGE")
-        headers = cast(HTTPException, error).headers or {}
+        headers = dict(cast(HTTPException, error).headers or {})
+        if status == 405:  # routes know their own methods only
+            headers = {"Allow": ", ".join(sorted(_methods(app, request.scope)))}
         field, value = ("method", request.method) if status == 405 else ("path", request.url.path)
-        accepted = headers.get("Allow") or headers.get("allow") or "a path of this API"
+        accepted = headers.get("Allow", "a path of this API")
         metrics.count_refused(code)
         return problem_of(TwinRicError(code, field, value, accepted), request.url.path, headers=headers)
 
@@ -197,6 +208,11 @@ def rest_app(
     app.add_exception_handler(HTTPException, refuse_route)
     app.add_middleware(cast(Any, _Guard), metrics=metrics, max_bytes=max_bytes, limit=limit)
     return app
+
+
+def _methods(app: FastAPI, scope: Scope) -> set[str]:
+    known = ("GET", "PUT", "POST", "PATCH", "DELETE")
+    return {m for m in known if any(r.matches({**scope, "method": m})[0] is Match.FULL for r in app.router.routes)}
 
 
 def problem_of(error: TwinRicError, instance: str, *, headers: Mapping[str, str] | None = None) -> Response:
@@ -228,11 +244,13 @@ def _fault_rows(error: TwinRicError) -> list[dict[str, str]]:
     ]  # fmt: skip
 
 
-def require_scope(verifier: TokenVerifier | None, scope: str) -> Callable[[Request], str]:
+def require_scope(verifier: TokenVerifier | None, scope: str) -> Callable[..., str]:
     """A dependency that lets a request through when its bearer token grants `scope`; without a verifier, always."""
+    if verifier is None:
+        return lambda: "anonymous"
 
-    def check(request: Request) -> str:
-        return verifier.require(request.headers.get("Authorization"), scope) if verifier else "anonymous"
+    def check(request: Request, _: object = Security(_BEARER, scopes=[scope])) -> str:
+        return verifier.require(request.headers.get("Authorization"), scope)
 
     return check
 

@@ -1,7 +1,7 @@
 """A1 policies: types, revisions, who confirmed what, and therefore each policy's status. Pure.
 
 A policy is ENFORCED once every connected instance of its app that has it in scope confirmed the revision in force.
-Rules for JSON bodies: one object, UTF-8, no duplicate keys, no NaN, at most 32 levels, integers of at most 64 bits.
+Rules for JSON bodies: one object, UTF-8, no duplicate keys, no NaN, at most 32 levels, numbers within 64-bit floats.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -26,7 +27,6 @@ __all__ = ["ID_PATTERN", "Policy", "PolicyBook", "PolicyType", "Status", "Status
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._~:-]{0,127}$"
 MAX_DEPTH = 32
 MAX_FAULTS = 200
-MAX_INTEGER = 2**63
 
 Reason = Literal["", "SCOPE_NOT_APPLICABLE", "STATEMENT_NOT_APPLICABLE", "OTHER_REASON"]
 
@@ -84,7 +84,7 @@ class StatusChange:
 
 
 def parse_object(payload: bytes, field_path: str) -> dict[str, Any]:
-    """The JSON object in `payload`. Raises TwinRicError (A1-MALFORMED, A1-RANGE for numbers out of 64 bits)."""
+    """The JSON object in `payload`. Raises TwinRicError (A1-MALFORMED, A1-RANGE for huge numbers)."""
     try:
         value = json.loads(payload.decode(), parse_constant=_refuse_constant, object_pairs_hook=_unique)
         faults = list(itertools.islice(_oversized(value), MAX_FAULTS))
@@ -158,8 +158,8 @@ def _oversized(value: object, path: tuple[str | int, ...] = ()) -> Iterator[Faul
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _oversized(item, (*path, index))
-    elif (isinstance(value, int) and abs(value) > MAX_INTEGER) or (isinstance(value, float) and abs(value) > 1e300):
-        yield Fault("A1-RANGE", _path(path), "(huge number)", "a number of at most 64 bits")
+    elif isinstance(value, int | float) and not abs(value) <= sys.float_info.max:
+        yield Fault("A1-RANGE", _path(path), "(huge number)", "a number within the range of 64-bit floats")
 
 
 def _path(parts: Iterable[str | int]) -> str:

@@ -165,6 +165,12 @@ def _add_policy_writes(router: APIRouter, termination: A1Termination, writer: An
     location = {"Location": {"description": "Path of the policy", "schema": {"type": "string"}}}
     put_answers = _answers({200: _OBJECT, 201: _OBJECT}, 400, 404, 409, 413, 503)
     put_answers[201]["headers"] = location
+    ids = {"policyTypeId": "$request.path.policyTypeId", "policyId": "$request.path.policyId"}
+    for code in (200, 201):
+        put_answers[code]["links"] = {
+            name: {"operationId": name, "parameters": ids}
+            for name in ("read_policy", "read_policy_status", "delete_policy")
+        }
     body = {"required": True, "content": {"application/json": {"schema": _OBJECT}}}
 
     @router.put(

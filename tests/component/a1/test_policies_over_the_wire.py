@@ -97,6 +97,8 @@ async def test_a1_p_unknown_things_and_methods_are_problems(a1: Any, kit: Kit) -
     assert (unknown_type.status_code, unknown_type.json()["code"]) == (404, "A1-UNKNOWN")
     nowhere = await a1.http.get("/A1-P/v1/policytypes")
     assert (nowhere.status_code, nowhere.json()["code"]) == (404, "REST-PATH")
+    several = await a1.http.post(a1.path("p1"))
+    assert (several.status_code, several.headers["allow"]) == (405, "DELETE, GET, PUT")
     method = await a1.http.post("/A1-P/v2/policytypes")
     assert (method.status_code, method.json()["code"], method.headers["allow"]) == (405, "REST-METHOD", "GET")
     async with kit.FakeApp(a1.grpc_address):
