@@ -1,0 +1,64 @@
+"""What a cycle of the HEMS decides: set-points as tables, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ric.columns import Table
+from ric.decision import Reason
+from xapps.hems_load.state import NS, STEP_S, State
+from xapps.hems_load.tracking import SetPoints
+
+__all__ = ["Decision"]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Set-points of one node's homes and, where a schedule is in force, of its community storage."""
+
+    node: str
+    source_time_ns: int
+    homes: Table
+    storage: Table | None
+    reason: Reason
+    cap_miss_kw: float = 0.0
+    """Import beyond the cap or the demand-response target, now or planned [kW]; 0 where it is kept."""
+    planned: bool = False
+    """True when this cycle made new plans for all homes."""
+
+    @classmethod
+    def of(
+        cls, state: State, points: SetPoints, *, reason: Reason, cap_miss_kw: float = 0.0, planned: bool = False
+    ) -> Decision:
+        """The decision that puts `points` and the storage schedule in force."""
+        columns = {
+            "battery_kw": points.battery_kw, "ev_kw": points.ev_kw, "hvac_kw": points.hvac_kw,
+            "pv_limit_kw": points.pv_limit_kw,
+        }  # fmt: skip
+        table = Table("home_set_point", state.homes.ids, columns, state.source_time_ns)
+        storage = storage_set_point(state)
+        return cls(state.node, state.source_time_ns, table, storage, reason, cap_miss_kw, planned)
+
+
+def storage_set_point(state: State) -> Table | None:
+    """The step of the storage schedule that holds now, inside the unit's limits; None without a schedule or unit.
+
+    A schedule that has run out is no schedule: the unit then rests by itself.
+    """
+    schedule, unit = state.schedule, state.storage
+    if schedule is None or unit is None or schedule.ids != unit.ids:
+        return None
+    step_s = float(schedule["step_s"][0]) if schedule["step_s"].size else STEP_S
+    # The set-point is for the time from now on, and a schedule's first value holds from its source time on.
+    step = int((state.source_time_ns - schedule.source_time_ns) // (step_s * NS))
+    if not 0 <= step < schedule["charge_kw"].shape[1]:
+        return None
+    limit = unit["max_kw"]
+    net = np.clip(schedule["charge_kw"][:, step] - schedule["discharge_kw"][:, step], -limit, limit)
+    columns = {
+        "charge_kw": np.maximum(net, 0), "discharge_kw": np.maximum(-net, 0),
+        "reserve_kw": np.clip(schedule["reserve_kw"][:, step], 0, limit),
+    }  # fmt: skip
+    return Table("storage_set_point", unit.ids, columns, state.source_time_ns)

@@ -1,0 +1,71 @@
+"""What an operator tunes while the HEMS runs: its A1 policy type."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from ric.config import FrozenModel
+
+__all__ = ["POLICY_TYPE_ID", "DrEvent", "HemsPolicy", "import_cap_kw"]
+
+POLICY_TYPE_ID = "twinric_hems_load_1.0.0"
+
+
+class DrEvent(FrozenModel):
+    """A demand-response event: the homes together import less than they would have, for a while."""
+
+    reduction_kw: float = Field(ge=0, le=100_000)
+    """Reduction below the plan that stood when the event became known [kW]."""
+    start_s: float = Field(ge=0, le=1e11)
+    """Begin [s since the Unix epoch]."""
+    end_s: float = Field(ge=0, le=1e11)
+    """End [s since the Unix epoch]."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> DrEvent:
+        if self.start_s >= self.end_s:
+            raise ValueError("start_s < end_s")
+        return self
+
+
+class HemsPolicy(FrozenModel):
+    """Limits and weights of the home plans. A change acts on the next cycle, which then plans anew."""
+
+    e2_node_id: str = Field(default="", max_length=128)
+    """E2 node that this policy is for; empty for all nodes."""
+    import_cap_kw: float | None = Field(default=None, ge=0, le=100_000)
+    """Most that the homes of a node may import together, exports counted against imports [kW]; null for no cap."""
+    import_cap_start_s: float = Field(default=0.0, ge=0, le=1e11)
+    """Begin of the cap [s since the Unix epoch]."""
+    import_cap_end_s: float = Field(default=0.0, ge=0, le=1e11)
+    """End of the cap [s since the Unix epoch]; 0 for no end."""
+    dr_event: DrEvent | None = None
+    """Demand-response event; null for none."""
+    export_allowed: bool = True
+    """False keeps every home from exporting: PV is stored, used or curtailed."""
+    price_weight: float = Field(default=1.0, ge=0, le=10)
+    """Weight of energy cost at tariff [1], 0..10. 0 plans for comfort and wear alone."""
+    comfort_eur_per_k_h: float = Field(default=0.6, ge=0, le=100)
+    """Price of one kelvin outside the comfort band for one hour [EUR/K h]. High values heat whatever it costs."""
+    setback_k: float = Field(default=1.5, ge=0, le=10)
+    """How far an empty home may cool below its comfort band [K]."""
+    wear_eur_per_kwh: float = Field(default=0.02, ge=0, le=1)
+    """Ageing of a home battery per kWh charged or discharged [EUR/kWh]."""
+    v2g_wear_eur_per_kwh: float = Field(default=0.06, ge=0, le=1)
+    """Payment to an EV's owner per kWh discharged [EUR/kWh]; 1 in effect switches V2G off."""
+    v2g_floor_soc: float = Field(default=0.4, ge=0, le=1)
+    """State of charge below which an EV is never discharged [1], so that nobody is stranded."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> HemsPolicy:
+        if self.import_cap_end_s and self.import_cap_start_s >= self.import_cap_end_s:
+            raise ValueError("import_cap_start_s < import_cap_end_s")
+        return self
+
+
+def import_cap_kw(policy: HemsPolicy, time_s: float) -> float:
+    """The cap [kW] that holds at `time_s`; infinite where there is none."""
+    if policy.import_cap_kw is None or time_s < policy.import_cap_start_s:
+        return float("inf")
+    ended = policy.import_cap_end_s and time_s >= policy.import_cap_end_s
+    return float("inf") if ended else policy.import_cap_kw

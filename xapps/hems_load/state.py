@@ -1,0 +1,243 @@
+"""What the HEMS knows of one node at one instant, and the memory that it is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ric.columns import Table
+from ric.errors import TwinRicError
+from xapps.hems_load.model import Homes, cop_at, heat_loss_factor
+
+__all__ = ["STEP_S", "Horizon", "NodeMemory", "State", "resample"]
+
+Floats = NDArray[np.float64]
+
+STEP_S = 900
+QUARTERS = 96
+NS = 1_000_000_000
+_DAY_S = 86_400
+FORECAST_VALID_S = 6 * 3600
+_GAIN_LIMITS_KW = (-1.0, 4.0)
+
+
+@dataclass(frozen=True)
+class Horizon:
+    """Expected inputs of the next steps of STEP_S, from the state's source time on."""
+
+    load_kw: Floats
+    """(N, T) uncontrollable load."""
+    pv_kw: Floats
+    """(N, T) available PV power."""
+    occupied: Floats
+    """(N, T) 1 where somebody may be at home."""
+    outdoor_c: Floats
+    """(T,)."""
+    buy: Floats
+    """(T,) [EUR/kWh]."""
+    sell: Floats
+    """(T,) [EUR/kWh]."""
+
+
+@dataclass(frozen=True)
+class State:
+    """One node: its homes, their newest report, the horizon, the community storage and its schedule."""
+
+    node: str
+    source_time_ns: int
+    homes: Homes
+    report: Mapping[str, Floats]
+    """Columns (N,) of `home_report`."""
+    horizon: Horizon
+    gains_kw: Floats
+    """(N,) heat that people, appliances and the sun add, as the last hour showed [kW]."""
+    storage: Table | None
+    schedule: Table | None
+    forecast_ns: int
+    """Source time of the demand forecast in use; 0 when yesterday stands in for it."""
+
+    @property
+    def time_s(self) -> float:
+        """Source time [s]."""
+        return self.source_time_ns / NS
+
+
+def resample(values: Floats, start_ns: int, step_s: float, now_ns: int, steps: int) -> Floats:
+    """Means over `steps` steps of `step_s` from `now_ns` on, of a step-wise series (..., K) that begins at `start_ns`.
+
+    Beyond its ends the series is held.
+    """
+    offset = (now_ns - start_ns) / (step_s * NS)
+    whole = int(np.floor(offset))
+    share = offset - whole
+    last = values.shape[-1] - 1
+    first = np.clip(whole + np.arange(steps), 0, last)
+    second = np.clip(first + 1, 0, last)
+    return np.asarray((1 - share) * values[..., first] + share * values[..., second])
+
+
+@dataclass
+class NodeMemory:
+    """Newest tables of one node, and the last day in quarters of an hour: what is expected without a forecast."""
+
+    homes: Homes | None = None
+    report: Table | None = None
+    outlook: Table | None = None
+    feeder: Table | None = None
+    storage: Table | None = None
+    schedule: Table | None = None
+    forecast: Table | None = None
+    load_by_quarter: Floats = field(default_factory=lambda: np.zeros((0, QUARTERS)))
+    pv_by_quarter: Floats = field(default_factory=lambda: np.zeros((0, QUARTERS)))
+    here_by_quarter: Floats = field(default_factory=lambda: np.ones((2, 0, QUARTERS)))
+    recent_load: Floats = field(default_factory=lambda: np.zeros(0))
+    gains_kw: Floats = field(default_factory=lambda: np.zeros(0))
+
+    def add(self, tables: Mapping[str, Table]) -> bool:
+        """Take one indication; True when it carried a home report that is newer than the last."""
+        if "home_static" in tables:
+            self._take_static(tables["home_static"])
+        for name in ("outlook", "feeder", "storage"):
+            kind = name if name == "outlook" else f"{name}_report"
+            if kind in tables:
+                setattr(self, name, tables[kind])
+        report = tables.get("home_report")
+        if report is None or self.homes is None:
+            return False
+        if report.ids != self.homes.ids:
+            raise TwinRicError("E2-RANGE", "home_report.ids", len(report.ids), "the homes of home_static, in order")
+        if self.report is not None and report.source_time_ns <= self.report.source_time_ns:
+            return False
+        self._learn(report, self.homes)
+        self.report = report
+        return True
+
+    def _take_static(self, table: Table) -> None:
+        if self.homes is not None and self.homes.ids == table.ids:
+            self.homes = Homes.of(table)
+            return
+        self.homes, number = Homes.of(table), len(table.ids)
+        self.report = None
+        self.load_by_quarter = np.full((number, QUARTERS), np.nan)
+        self.pv_by_quarter = np.full((number, QUARTERS), np.nan)
+        self.here_by_quarter = np.ones((2, number, QUARTERS))
+        self.recent_load = np.full(number, np.nan)
+        self.gains_kw = np.full(number, 0.3)
+
+    def _learn(self, report: Table, homes: Homes) -> None:
+        quarter, weekend = _quarter_of(report.source_time_ns - NS)
+        for memory, name in ((self.load_by_quarter, "inflexible_kw"), (self.pv_by_quarter, "pv_available_kw")):
+            old = memory[:, quarter]
+            memory[:, quarter] = np.where(np.isnan(old), report[name], old + 0.2 * (report[name] - old))
+        here = self.here_by_quarter[weekend, :, quarter]
+        self.here_by_quarter[weekend, :, quarter] = here + 0.2 * (report["occupied"] - here)
+        self.recent_load = np.where(
+            np.isnan(self.recent_load), report["inflexible_kw"],
+            self.recent_load + 0.15 * (report["inflexible_kw"] - self.recent_load),
+        )  # fmt: skip
+        if self.report is not None:
+            step_s = (report.source_time_ns - self.report.source_time_ns) / NS
+            if step_s <= STEP_S:
+                seen = _gains(homes, self.report, report, step_s)
+                self.gains_kw = self.gains_kw + min(1.0, step_s / 3600) * (seen - self.gains_kw)
+
+    def state(self, node: str, steps: int) -> State | None:
+        """The state to decide on; None before the first report. Raises TwinRicError where no price is known."""
+        if self.homes is None or self.report is None:
+            return None
+        now_ns = self.report.source_time_ns
+        report = {name: np.asarray(values, dtype=float) for name, values in self.report.columns.items()}
+        forecast = self.forecast
+        if forecast is not None and (
+            forecast.ids != self.homes.ids or now_ns > forecast.source_time_ns + 6 * 3600 * NS
+        ):
+            forecast = None
+        horizon = self._horizon(now_ns, steps, forecast)
+        return State(
+            node=node,
+            source_time_ns=now_ns,
+            homes=self.homes,
+            report=report,
+            horizon=horizon,
+            gains_kw=self.gains_kw,
+            storage=self.storage,
+            schedule=self.schedule,
+            forecast_ns=0 if forecast is None else forecast.source_time_ns,
+        )
+
+    def _horizon(self, now_ns: int, steps: int, forecast: Table | None) -> Horizon:
+        homes, report = self.homes, self.report
+        if homes is None or report is None:
+            raise TwinRicError("SOLVE-FAILED", "home_report", "(absent)", "a report")
+        lead = np.arange(steps)
+        load = self._yesterday(self.load_by_quarter, report["inflexible_kw"], now_ns, steps)
+        if forecast is not None:
+            load = resample(forecast["load_p50_kw"], forecast.source_time_ns, STEP_S, now_ns, steps)
+        # What was seen in the last minutes holds on for a while.
+        load = np.maximum(load + 0.5 * np.outer(self.recent_load - load[:, 0], np.exp(-lead / 2)), 0)
+        buy, sell, outdoor, per_kwp = self._outlook(now_ns, steps, report)
+        if per_kwp is not None:
+            here = homes.pv_kwp * max(float(per_kwp[0]), 1e-9)
+            ratio = np.clip(
+                np.divide(report["pv_available_kw"], here, out=np.ones(len(homes)), where=here > 0.05), 0.3, 2
+            )
+            factor = 1 + np.outer(ratio - 1, np.exp(-lead / 8))
+            pv = homes.pv_kwp[:, None] * per_kwp[None, :] * factor
+        else:
+            pv = self._yesterday(self.pv_by_quarter, report["pv_available_kw"], now_ns, steps)
+        pv[homes.pv_kwp <= 0] = 0.0
+        return Horizon(load, np.maximum(pv, 0), self._occupied(report["occupied"], now_ns, steps), outdoor, buy, sell)
+
+    def _outlook(self, now_ns: int, steps: int, report: Table) -> tuple[Floats, Floats, Floats, Floats | None]:
+        """Prices, outdoor temperature and PV per peak power; without an outlook what holds now, and no PV."""
+        outlook = self.outlook
+        if outlook is None:
+            if self.feeder is None:
+                raise TwinRicError("SOLVE-FAILED", "outlook", "(absent)", "an outlook, or tariffs in the feeder report")
+            constant = np.ones(steps)
+            tariff = [float(self.feeder[name][0]) * constant for name in ("buy_price", "sell_price")]
+            return tariff[0], tariff[1], float(report["outdoor_c"].mean()) * constant, None
+        step_s, start_ns = float(outlook["step_s"][0]), outlook.source_time_ns
+        if step_s != STEP_S:
+            raise TwinRicError("E2-RANGE", "outlook.step_s", step_s, f"{STEP_S} s")
+        names = ("buy_eur_per_kwh", "sell_eur_per_kwh", "outdoor_c", "pv_kw_per_kwp")
+        buy, sell, outdoor, per_kwp = (resample(outlook[name][0], start_ns, step_s, now_ns, steps) for name in names)
+        # The forecast's error shows already: what is measured now fades into it over some hours.
+        outdoor = outdoor + (float(report["outdoor_c"].mean()) - outdoor[0]) * np.exp(-np.arange(steps) / 16)
+        return buy, sell, outdoor, per_kwp
+
+    def _yesterday(self, memory: Floats, now: Floats, now_ns: int, steps: int) -> Floats:
+        quarter, _ = _quarter_of(now_ns)
+        seen = np.take(memory, (quarter + np.arange(steps)) % QUARTERS, axis=1)
+        return np.where(np.isnan(seen), now[:, None], seen)
+
+    def _occupied(self, now: Floats, now_ns: int, steps: int) -> Floats:
+        """1 where the home was used at that time on such a day at least once in a while, and for the next half hour
+        where it is used now: doubt counts as somebody at home.
+        """
+        result = np.empty((now.size, steps))
+        for step in range(steps):
+            quarter, weekend = _quarter_of(now_ns + step * STEP_S * NS)
+            around = [(quarter + shift) % QUARTERS for shift in (-2, -1, 0, 1, 2)]
+            result[:, step] = self.here_by_quarter[weekend][:, around].max(axis=1) > 0.05
+        result[:, :2] = np.maximum(result[:, :2], now[:, None])
+        return result
+
+
+def _quarter_of(time_ns: int) -> tuple[int, int]:
+    """Quarter of an hour in the day, and 1 at a weekend."""
+    time_s = time_ns // NS
+    return int(time_s % _DAY_S // STEP_S), int(datetime.fromtimestamp(time_s, UTC).weekday() >= 5)
+
+
+def _gains(homes: Homes, before: Table, after: Table, step_s: float) -> Floats:
+    """(N,) heat that explains the change of the indoor temperatures beside the heat pumps, bounded [kW]."""
+    left = heat_loss_factor(homes, step_s)
+    outdoor = float(after["outdoor_c"].mean())
+    settled = (after["indoor_c"] - before["indoor_c"] * left) / (1 - left)
+    heat = homes.heat_loss_kw_per_k * (settled - outdoor)
+    return np.clip(heat - cop_at(homes, np.array([outdoor]))[:, 0] * after["hvac_kw"], *_GAIN_LIMITS_KW)
