@@ -1,0 +1,68 @@
+"""Eq (3) by hand, in both forms, and that the table is the same thing."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xapps.slice_bandwidth.model import LinkModel, predict_table
+from xapps.slice_bandwidth.objective import cost_table, evaluate, limits_of, moved_slots
+from xapps.slice_bandwidth.policy import SlicePolicy
+
+BY_HAND = {
+    "control": {"alpha": 0.5, "beta": 0.25, "gamma": 0.25, "d_max_ms": 50, "j_max_ms": 10, "b_min_mbps": 10_000},
+    "protection": {"alpha": 2 / 3, "beta": 1 / 3, "gamma": 0, "d_max_ms": 5, "j_max_ms": 1, "b_min_mbps": 10_000},
+    "monitoring": {"alpha": 0.2, "beta": 0.2, "gamma": 0.4, "d_max_ms": 100, "j_max_ms": 30, "b_min_mbps": 5_000},
+}
+DELAY, JITTER, SLOTS = np.array([25.0, 6.0, 10.0]), np.array([5.0, 0.5, 33.0]), np.array([4, 10, 6])
+
+
+def test_evaluate_literal_form_by_hand():
+    got = evaluate(DELAY, JITTER, SLOTS, limits_of(SlicePolicy.model_validate(BY_HAND)))
+    expected = [
+        [0.5 * 25 / 50, 0.25 * 5 / 10, 0.25 * 20_000 / 10_000],
+        [2 / 3 * 6 / 5, 1 / 3 * 0.5, 0.0],
+        [0.25 * 10 / 100, 0.25 * 33 / 30, 0.5 * 30_000 / 5_000],  # weights 0.2, 0.2, 0.4 over their sum
+    ]
+    assert got.terms == pytest.approx(np.array(expected))
+    assert float(got.total) == pytest.approx(np.sum(expected))
+    assert got.violations.tolist() == [[False, False, False], [True, False, False], [False, True, False]]
+    assert int(got.violation_count) == 2
+
+
+def test_evaluate_shortfall_form_turns_the_third_term_over():
+    limits = limits_of(SlicePolicy.model_validate({**BY_HAND, "third_term": "shortfall"}))
+    third = evaluate(DELAY, JITTER, SLOTS, limits).terms[:, 2]
+    assert third == pytest.approx([0.25 / 2, 0.0, 0.5 / 6])
+
+
+def test_evaluate_bandwidth_below_the_minimum_is_a_violation_in_both_forms():
+    for form in ("literal", "shortfall"):
+        limits = limits_of(SlicePolicy.model_validate({**BY_HAND, "third_term": form}))
+        got = evaluate(np.zeros(3), np.zeros(3), np.array([1, 10, 1]), limits)
+        assert got.violations[:, 2].tolist() == [True, False, False]
+
+
+def test_penalty_adds_the_price_of_each_broken_limit():
+    limits = limits_of(SlicePolicy.model_validate(BY_HAND))
+    got = evaluate(DELAY, JITTER, SLOTS, limits)
+    assert float(got.penalty(limits)) == pytest.approx(5.0 + 1.0)
+
+
+@given(st.lists(st.floats(0, 1e5), min_size=3, max_size=3), st.lists(st.integers(0, 20), min_size=3, max_size=3))
+def test_cost_table_sums_to_the_whole_objective(load: list[float], slots: list[int]):
+    limits = limits_of(SlicePolicy())
+    prediction = predict_table(np.array(load), np.zeros(3), 0.1, LinkModel())
+    _, cost = cost_table(prediction, limits)
+    rows = (slots, range(3))
+    whole = evaluate(prediction.delay_ms[rows], prediction.jitter_ms[rows], np.array(slots), limits)
+    assert cost[rows].sum() == pytest.approx(float(whole.total) + float(whole.penalty(limits)))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "moved"),
+    [([5, 10, 5], [5, 10, 5], 0), ([5, 10, 5], [7, 8, 5], 2), ([5, 10, 5], [2, 4, 1], 13), ([1, 2, 1], [4, 2, 3], 5)],
+    ids=["none", "exchange", "only given up", "only gained"],
+)
+def test_moved_slots_by_hand(before: list[int], after: list[int], moved: int):
+    assert int(moved_slots(np.array(before), np.array(after))) == moved

@@ -1,0 +1,184 @@
+"""The shell: KPM reports and fault alarms in, slice ratios out, twins and decisions published."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ric.app_policies import PolicyOutcome
+from ric.app_spec import AppConfig, AppSpec, Ric
+from ric.bus.bus import TWIN_REPORTED
+from ric.columns import Table
+from ric.config import FrozenModel
+from ric.decision import Reason
+from ric.e2sm import ccc, dapp, kpm
+from ric.errors import TwinRicError
+from ric.learned import LearnedModel, load_model
+from ric.runtime import App, AppRuntime
+from xapps.slice_bandwidth.config import SliceBandwidthConfig
+from xapps.slice_bandwidth.decision import FleetDecision, NodeDecision, decide_fleet
+from xapps.slice_bandwidth.fallback import fall_back_fleet
+from xapps.slice_bandwidth.lattice import bounds_of
+from xapps.slice_bandwidth.model import S_NSSAI, LinkModel
+from xapps.slice_bandwidth.policy import POLICY_TYPE_ID, Mode, SlicePolicy
+from xapps.slice_bandwidth.rl_agent import FEATURES, Actor
+from xapps.slice_bandwidth.state import MEASUREMENT_NAMES, FleetState, NodeWindow
+
+__all__ = ["SliceBandwidthApp"]
+
+CCC = (ccc.NAME, ccc.VERSION)
+SHIPPED_MODEL = Path(__file__).parent / "models" / "actor.onnx"
+
+
+class SliceBandwidthApp(App[SliceBandwidthConfig, SlicePolicy, FleetState, FleetDecision]):
+    """Shares each node's 20 FlexE slots between its control, protection and monitoring slices."""
+
+    spec: ClassVar[AppSpec] = AppSpec("slice_bandwidth", Ric.NEAR_RT, 100.0, POLICY_TYPE_ID, frozenset({"e2"}))
+    config_type: ClassVar[type[AppConfig]] = SliceBandwidthConfig
+    policy_type: ClassVar[type[FrozenModel]] = SlicePolicy
+
+    def __init__(self, config: SliceBandwidthConfig, runtime: AppRuntime) -> None:
+        super().__init__(config, runtime)
+        figures = (config.base_delay_ms, config.burst_mbit, config.buffer_mbit)
+        self.link = LinkModel(*(np.array(figure) for figure in figures))
+        self.windows: dict[str, NodeWindow] = {}
+        self._due: set[str] = set()
+        self._unfit: Reason | None = None
+        self.actor: Actor | None = self._load(Path(config.model_path) if config.model_path else SHIPPED_MODEL)
+
+    def _load(self, path: Path) -> Actor | None:
+        try:
+            model = load_model(path, {"rows": (-1, FEATURES)}, {"scores": (-1,)})
+        except TwinRicError as error:
+            self._unfit = Reason(error.code.replace("-", "_"), details={"fault": str(error)})
+            self.runtime.log.error("no usable actor; eq (2) decides", fault=str(error))
+            return None
+        return _OnnxActor(model)
+
+    async def connect(self) -> None:
+        """Subscribe to KPM and to dApp reports at every node."""
+        self.runtime.follow_e2(
+            (kpm.NAME, kpm.VERSION), trigger=kpm.encode_trigger(self.config.granularity_period_ms),
+            action=kpm.encode_action(MEASUREMENT_NAMES), handler=self._on_report,
+        )  # fmt: skip
+        self.runtime.follow_e2((dapp.NAME, dapp.VERSION), trigger=b"", action=b"", handler=self._on_alarm)
+
+    def _on_report(self, e2_node_id: str, header: bytes, message: bytes) -> int | None:
+        report = kpm.decode_indication(header, message)
+        window = self.windows.setdefault(e2_node_id, NodeWindow(e2_node_id))
+        if not window.add_report(report):
+            self.runtime.metrics.count_dropped("kpm_out_of_order")
+            return None
+        self._due.add(e2_node_id)
+        return report.source_time_ns
+
+    def _on_alarm(self, e2_node_id: str, header: bytes, message: bytes) -> int | None:
+        report = dapp.decode_indication(header, message)
+        if report.alarm.application not in self.config.alarm_applications:
+            return None
+        window = self.windows.setdefault(e2_node_id, NodeWindow(e2_node_id))
+        window.add_alarm(report)
+        self._due.add(e2_node_id)
+        return report.source_time_ns
+
+    def observe(self, now_ns: int) -> FleetState | None:
+        """All nodes that have reported; those with something new since the last call are due."""
+        states = [window.state(now_ns) for window in self.windows.values()]
+        nodes = tuple(state for state in states if state is not None)
+        due = frozenset(self._due)
+        self._due.clear()
+        return FleetState(nodes, due) if nodes else None
+
+    def unfit(self, state: FleetState) -> Reason | None:  # noqa: ARG002
+        """The model's fault while the policy asks for the actor."""
+        return self._unfit if self.runtime.policies.effective().mode is Mode.RL else None
+
+    def decide(self, state: FleetState, policy: SlicePolicy) -> FleetDecision:
+        """See :func:`decision.decide`."""
+        return decide_fleet(state, policy, self.actor, self.link)
+
+    def fallback(self, state: FleetState | None, policy: SlicePolicy, reason: Reason) -> FleetDecision | None:
+        """See :func:`fallback.fall_back`."""
+        return None if state is None else fall_back_fleet(state, policy, self.link, reason)
+
+    async def act(self, decision: FleetDecision) -> None:
+        """Control the nodes whose split changes, all at once, and publish every twin. Raises the first node's fault."""
+        faults = await asyncio.gather(*(self._apply(node) for node in decision.nodes))
+        for fault in faults:
+            if fault is not None:
+                raise fault
+
+    async def _apply(self, node: NodeDecision) -> TwinRicError | None:
+        fault = None
+        slots = node.slots_before
+        if node.changed:
+            try:
+                slots = await self._control(node)
+            except TwinRicError as error:
+                fault = error
+        await self._publish(node, slots)
+        return fault
+
+    async def _control(self, node: NodeDecision) -> NDArray[np.int64]:
+        """Put the split in force and return what the node says is. Raises TwinRicError E2-UNVERIFIED and others."""
+        header, message = ccc.encode_control(ratios_of(node.slots))
+        self.runtime.metrics.count_message("e2", "out")
+        outcome = await self.links.need_e2().control(
+            node.e2_node_id, CCC, header, message, deadline_s=self.config.control_deadline_s
+        )
+        in_force = slots_of(ccc.decode_outcome(outcome), node.slots)
+        window = self.windows.get(node.e2_node_id)
+        if window is not None:
+            window.slots = in_force
+        if not np.array_equal(in_force, node.slots):
+            raise TwinRicError("E2-UNVERIFIED", "flexe_slots", in_force.tolist(), str(node.slots.tolist()))
+        return in_force
+
+    async def _publish(self, node: NodeDecision, slots: NDArray[np.int64]) -> None:
+        state = node.state
+        columns = {
+            "flexe_slots": slots.astype(np.float64), "offered_mbps": state.offered_mbps[-1],
+            "delay_ms": state.delay_ms, "jitter_ms": state.jitter_ms,
+        }  # fmt: skip
+        table = Table("slice_twin", S_NSSAI, columns, node.source_time_ns)
+        await self.links.twins.publish(
+            TWIN_REPORTED, f"slice/{node.e2_node_id}", "slice_twin", table, self.config.twin_valid_for_ms
+        )
+
+    def policy_outcome(self, policy: SlicePolicy, decision: FleetDecision) -> PolicyOutcome:
+        """Enforced while every split lies inside the policy's own floors and ceilings."""
+        for node in decision.nodes:
+            bounds = bounds_of(policy, False)
+            if (node.slots < bounds.low).any() or (node.slots > bounds.high).any():
+                text = f"{node.e2_node_id}: {node.slots.tolist()} slots, another policy leaves no room"
+                return PolicyOutcome(False, "OTHER_REASON", text)
+        return PolicyOutcome(True)
+
+
+class _OnnxActor:
+    def __init__(self, model: LearnedModel) -> None:
+        self._model = model
+
+    def __call__(self, rows: NDArray[np.float32], /) -> NDArray[np.float32]:
+        return self._model.run(rows=rows)[0]
+
+
+def ratios_of(slots: NDArray[np.int64]) -> tuple[ccc.SliceRatio, ...]:
+    """The control's ratios [%] for slots (3,): dedicated and guaranteed alike, 5 per slot."""
+    return tuple(
+        ccc.SliceRatio(
+            s_nssai=name, rrm_policy_dedicated_ratio=int(number) * ccc.SLOT_PERCENT,
+            rrm_policy_min_ratio=int(number) * ccc.SLOT_PERCENT,
+        )
+        for name, number in zip(S_NSSAI, slots, strict=True)
+    )  # fmt: skip
+
+
+def slots_of(ratios: tuple[ccc.SliceRatio, ...], default: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Slots (3,) that ratios stand for; a slice that they do not name keeps its `default`."""
+    named = {ratio.s_nssai: ratio.rrm_policy_dedicated_ratio // ccc.SLOT_PERCENT for ratio in ratios}
+    return np.array([named.get(name, int(old)) for name, old in zip(S_NSSAI, default, strict=True)])

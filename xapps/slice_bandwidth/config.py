@@ -1,0 +1,30 @@
+"""Settings of the slice bandwidth xApp that need a restart."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from ric.app_spec import AppConfig
+
+__all__ = ["SliceBandwidthConfig"]
+
+
+class SliceBandwidthConfig(AppConfig):
+    """Cadence, model file, link figures and alarm sources of the slice bandwidth xApp."""
+
+    granularity_period_ms: int = Field(default=100, ge=10, le=60_000)
+    """Period of the KPM subscription [ms], 10..60,000: a decision is due with each report."""
+    model_path: str = ""
+    """ONNX actor; empty for the one that ships with the app."""
+    control_deadline_s: float = Field(default=1.0, gt=0, le=30)
+    """How long a RIC Control may take to be confirmed [s]; later its value counts as unknown."""
+    twin_valid_for_ms: int = Field(default=10_000, ge=0, le=86_400_000)
+    """How long a `slice/<node>` twin may be used [ms]; 0 for always."""
+    alarm_applications: tuple[str, ...] = ("fault_alarm",)
+    """Applications whose alarms put protection and control first."""
+    base_delay_ms: tuple[float, float, float] = (0.4, 0.2, 0.4)
+    """Delay without queueing of control, protection, monitoring [ms], for the analytic queue."""
+    burst_mbit: tuple[float, float, float] = (1.2, 1.2, 3.6)
+    """Size of a burst that arrives at once, per slice [Mbit], for the analytic queue."""
+    buffer_mbit: tuple[float, float, float] = (2_500.0, 2_500.0, 2_500.0)
+    """Backlog at which the slice's queue drops [Mbit], for the analytic queue."""

@@ -1,0 +1,96 @@
+"""Training traffic: domain-randomised load of the three slices per period, with congestion, fault bursts and storms.
+
+The families cover what the house's simulator does and more (steps, ramps, drifts, bursts with and without an alarm);
+nothing is taken from it, its seeds included.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["TrafficBatch", "draw_traffic"]
+
+Floats = NDArray[np.float64]
+
+# Per slice (control, protection, monitoring): range of each quantity that an environment draws once.
+BASE_GBPS = np.array([[3.0, 14.0], [0.5, 9.0], [4.0, 21.0]])
+PEAK_GBPS = np.array([[28.0, 80.0], [15.0, 60.0], [22.0, 65.0]])
+EVENTS_PER_S = np.array([[0.002, 0.06], [0.002, 0.06], [0.002, 0.05]])
+RISE_S = np.array([[0.05, 4.0], [0.02, 0.3], [0.05, 5.0]])
+HOLD_S = np.array([[1.0, 40.0], [0.3, 6.0], [1.0, 60.0]])
+SPREAD = np.array([[0.01, 0.15], [0.02, 0.25], [0.01, 0.15]])
+RATE_CORRELATION_S = (0.3, 30.0)
+NOISE = (0.005, 0.08)
+ALARM_SHARE = 0.7
+FALSE_ALARMS_PER_S = 0.002
+
+
+@dataclass(frozen=True)
+class TrafficBatch:
+    """offered_mbps (steps, N, 3) [Mb/s] and alarm (steps, N): True while a fault alarm is active."""
+
+    offered_mbps: Floats
+    alarm: NDArray[np.bool_]
+
+
+def _between(generator: np.random.Generator, ranges: Floats, number: int) -> Floats:
+    """One draw (number, rows) per row of `ranges` (rows, 2), uniform in the logarithm."""
+    low, high = np.log(ranges[:, 0]), np.log(ranges[:, 1])
+    return np.exp(generator.uniform(low, high, size=(number, len(ranges))))
+
+
+class _Events:
+    """Trapezoid events, at most one at a time per environment and slice."""
+
+    def __init__(self, generator: np.random.Generator, number: int) -> None:
+        self.generator = generator
+        self.rate = _between(generator, EVENTS_PER_S, number)
+        self.age_s = np.full((number, 3), np.inf)
+        self.rise_s, self.hold_s, self.peak = (np.ones((number, 3)) for _ in range(3))
+
+    def step(self, period_s: Floats) -> Floats:
+        """Share of the way from base load to peak (N, 3), 0 without an event."""
+        self.age_s += period_s
+        over = self.age_s >= 2 * self.rise_s + self.hold_s
+        start = over & (self.generator.random(over.shape) < 1 - np.exp(-self.rate * period_s))
+        number = len(over)
+        self.rise_s = np.where(start, _between(self.generator, RISE_S, number), self.rise_s)
+        self.hold_s = np.where(start, _between(self.generator, HOLD_S, number), self.hold_s)
+        self.peak = np.where(start, _between(self.generator, PEAK_GBPS, number), self.peak)
+        # An event starts somewhere inside the period, so that its first row shows a part of the rise.
+        self.age_s = np.where(start, self.generator.random(over.shape) * period_s, self.age_s)
+        left = 2 * self.rise_s + self.hold_s - self.age_s
+        return np.asarray(np.clip(np.minimum(self.age_s, left) / self.rise_s, 0.0, 1.0))
+
+
+def draw_traffic(generator: np.random.Generator, steps: int, period_s: Floats) -> TrafficBatch:
+    """`steps` periods of `period_s` (N,) [s] for N environments, each with parameters of its own."""
+    number = len(period_s)
+    period = period_s[:, None]
+    base = _between(generator, BASE_GBPS, number)
+    spread = _between(generator, SPREAD, number)
+    noise = _between(generator, np.array([NOISE] * 3), number)
+    correlation = np.exp(-period / _between(generator, np.array([RATE_CORRELATION_S] * 3), number))
+    events = _Events(generator, number)
+    wander = generator.standard_normal((number, 3))
+    alarm_left_s = np.zeros(number)
+    offered = np.empty((steps, number, 3))
+    alarm = np.empty((steps, number), dtype=np.bool_)
+    for step in range(steps):
+        was_idle = ~np.isfinite(events.age_s[:, 1]) | (
+            events.age_s[:, 1] >= 2 * events.rise_s[:, 1] + events.hold_s[:, 1]
+        )
+        share = events.step(period)
+        wander = correlation * wander + np.sqrt(1 - correlation**2) * generator.standard_normal((number, 3))
+        level = base + share * np.maximum(events.peak - base, 0.0)
+        rate = level * np.exp(spread * wander - spread**2 / 2) * (1 + noise * generator.standard_normal((number, 3)))
+        offered[step] = np.clip(rate, 0.05, 100.0) * 1e3
+        duration_s = 2 * events.rise_s[:, 1] + events.hold_s[:, 1]
+        raised = was_idle & (events.age_s[:, 1] < duration_s) & (generator.random(number) < ALARM_SHARE)
+        false_one = generator.random(number) < FALSE_ALARMS_PER_S * period_s
+        alarm_left_s = np.where(raised, duration_s, np.where(false_one, 3.0, alarm_left_s - period_s))
+        alarm[step] = alarm_left_s > 0
+    return TrafficBatch(offered, alarm)
