@@ -108,14 +108,18 @@ class FaultService:
     async def report(self, payload: bytes) -> None:
         """Publish an alarm that came by another way than the bus, such as a dApp report (serialised Alarm).
 
-        Raises TwinRicError: BUS-MALFORMED, BUS-RANGE, BUS-UNREACHABLE.
+        With the bus away it still enters the list. Raises TwinRicError: BUS-MALFORMED, BUS-RANGE, BUS-UNREACHABLE.
         """
         alarm = decode_alarm(payload)
         headers = cloudevents_headers(
             f"/twinric/{alarm.key.application}", "twinric.alarm.v1", alarm.detected_time_ns, alarm.trace_id,
             identifier=f"{alarm.key.alarm_id}-{alarm.severity}-{alarm.detected_time_ns}",
         )  # fmt: skip
-        await self._bus.publish(RIC_ALARMS, alarm.key.managed_object, payload, headers)
+        try:
+            await self._bus.publish(RIC_ALARMS, alarm.key.managed_object, payload, headers)
+        except TwinRicError:
+            await self._take(alarm)
+            raise
 
     async def _follow(self, messages: AsyncIterator[BusMessage]) -> None:
         async for message in messages:
