@@ -106,14 +106,21 @@ class Network:
         fixed = self.in_consensus | self.dos
         known = np.where(self.in_consensus, self.substitute, np.where(self.dos, 0.0, self.bias))
         self.r = np.where(self.dos, 0.0, self._at_rest(known, fixed, self.reference_r))
-        for _ in range(6):
-            held = np.where(self.dos, self.x, 0.0)
+        held, gain = np.where(self.dos, self.x, 0.0), np.ones_like(self.x_0)
+        before_v, moved_v = np.zeros_like(self.x_0), np.zeros_like(self.x_0)
+        for turn in range(5):
             self.x = np.where(self.dos, self.x, self._at_rest(held, self.dos, self.x_0))
             self.plant.settle(load_w, *self.references())
-            self.x_0 = self.x_0 + self.plant.config.voltage_v - self.plant.state[:, m : m + 1]
+            pcc_v = self.plant.state[:, m : m + 1]
+            # A secant finds how far the PCC follows x_0: less than all the way while an agent holds its correction.
+            if turn and (np.abs(moved_v) > 1e-9).all():
+                gain = np.clip((pcc_v - before_v) / moved_v, 0.1, 2.0)
+            moved_v = (self.plant.config.voltage_v - pcc_v) / gain
+            before_v = pcc_v.copy()
+            self.x_0 = self.x_0 + moved_v
 
     def _at_rest(self, known: Floats, fixed: Bools, leader: Floats) -> Floats:
-        """Where `_consensus` is 0 (B, M); agent j tells `known[j]` if `fixed[j]`, else its own value plus `known[j]`."""
+        """Where `_consensus` is 0 (B, M); agent j tells `known[j]` if `fixed[j]`, else its value plus `known[j]`."""
         a, m = self.gains.neighbour_per_s, known.shape[1]
         loose = np.where(fixed, 0.0, a)[:, None, :] * (1 - np.eye(m))
         system = np.diag(a * (m - 1) + self.leader) - loose

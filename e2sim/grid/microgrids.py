@@ -257,7 +257,17 @@ class Microgrids:
             raise TwinRicError("SCENARIO-INVALID", "attack", (kind, bias), accepted)
 
 
-def generate_runs(out: Path, seeds: Sequence[int] = tuple(range(16)), minutes: float = 20.0) -> Path:
+def _training_config(rng: np.random.Generator, minutes: float) -> MicrogridsConfig:
+    """Loads that step one by one every 20 s or so, and all at once every 2 minutes or so."""
+    names = [*(mg.id for mg in TABLE_1), "pcc"]
+    at_s = np.cumsum(rng.exponential(120.0, max(1, round(minutes / 2)))).tolist()
+    levels = rng.uniform(0.0, 1.5, len(at_s)).tolist()
+    together = zip(at_s, levels, strict=True)
+    steps = tuple(LoadStep(at_s=t, where=name, level=level) for t, level in together for name in names)
+    return MicrogridsConfig(step_mean_s=20.0, level_low=0.0, level_high=1.5, first_level=0.5, steps=steps)
+
+
+def generate_runs(out: Path, seeds: Sequence[int] = tuple(range(15)), minutes: float = 20.0) -> Path:
     """Write healthy runs over all load conditions to `out` (.npz), 100 ms apart.
 
     For a command: `generate_runs(out: Path, seeds: Sequence[int], minutes: float) -> Path` returns `out`. Arrays, with
@@ -268,8 +278,9 @@ def generate_runs(out: Path, seeds: Sequence[int] = tuple(range(16)), minutes: f
     count, inner = round(minutes * 600), round(0.1 / STEP_S)
     if not seeds or count < 1:
         raise TwinRicError("SCENARIO-INVALID", "minutes", minutes, "at least one seed and one sample")
-    config = MicrogridsConfig(step_mean_s=20.0, level_low=0.1, level_high=1.35, first_level=0.5)
-    loads = [_Loads(config, np.random.default_rng([seed, 0x4D47])) for seed in seeds]
+    configs = [_training_config(np.random.default_rng([seed, 0x4A4F]), minutes) for seed in seeds]
+    config = configs[0]
+    loads = [_Loads(own, np.random.default_rng([seed, 0x4D47])) for own, seed in zip(configs, seeds, strict=True)]
     network = Network(config.microgrids, config.plant, config.consensus, len(seeds))
     network.settle(np.stack([load.until(0.0, 0.0) for load in loads]))
     m = len(config.microgrids)
