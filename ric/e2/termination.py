@@ -13,14 +13,12 @@ from typing import Any, Protocol, TypeVar, cast
 
 import grpc
 
-from ric.e2.identities import NodeView, RicRequestId
-from ric.e2.procedures import (
+from ric.e2.effects import (
     Answered,
     ConfigurationChanged,
     Effect,
     FunctionsChanged,
     Indicated,
-    NodeProcedures,
     NodeReady,
     NodeReset,
     PendingKey,
@@ -28,6 +26,8 @@ from ric.e2.procedures import (
     RicIdentity,
     Send,
 )  # fmt: skip
+from ric.e2.identities import NodeView, RicRequestId
+from ric.e2.procedures import NodeProcedures
 from ric.e2.subscription_manager import SubscriptionAction
 from ric.errors import TwinRicError, nearest
 from ric.pb.twinric.e2ap.v1 import e2ap_pb2 as pb
