@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -36,6 +38,7 @@ Result = TypeVar("Result")
 DAY_MS = 24 * 3600 * 1000
 FRAME_OCTETS = 64 * 1024
 BATCH_OCTETS = 1024 * 1024
+PROBE_S = 0.5
 
 _COMPACTED = {
     "cleanup.policy": "compact",
@@ -117,6 +120,7 @@ class KafkaBus:
         await self._blocking(self._connect)
 
     def _connect(self) -> None:
+        self._wait_for_broker()
         self._make_topics()
         self._ends = self._consumer()
         for topic in TOPICS:
@@ -138,6 +142,21 @@ class KafkaBus:
             for topic in topics:
                 client.partitions_for(self._name(topic))
             self._producers[name] = Producer(client, name, self._settings.publish_timeout_s)
+
+    def _wait_for_broker(self) -> None:
+        """Return once some broker accepts a connection: a client made before that cannot be closed cleanly."""
+        limit_s = time.monotonic() + self._settings.connect_timeout_s
+        while True:
+            for server in self._servers:
+                host, _, port = server.rpartition(":")
+                try:
+                    socket.create_connection((host, int(port)), timeout=PROBE_S).close()
+                except OSError as error:
+                    fault = error
+                else:
+                    return
+            if time.monotonic() > limit_s or self._stopping.wait(PROBE_S):
+                raise fault
 
     def _make_topics(self) -> None:
         """Make the missing topics; a broker that forbids it must have them all."""
