@@ -44,7 +44,9 @@ CATALOGUE: dict[str, CatalogueRow] = {
     ),
     "A1-MALFORMED": CatalogueRow("INVALID_ARGUMENT", 400, _SYNTAX, "the body is not the JSON object that is asked for"),
     "A1-CONFLICT": CatalogueRow("ALREADY_EXISTS", 409, _PROTOCOL, "the policy id exists under another type"),
-    "A1-UNREACHABLE": CatalogueRow("UNAVAILABLE", 503, ("transport", "transport-resource-unavailable"), "the A1 service cannot be reached"),
+    "A1-UNREACHABLE": CatalogueRow(
+        "UNAVAILABLE", 503, ("transport", "transport-resource-unavailable"), "the A1 service cannot be reached"
+    ),
     "AUTH-MISSING": CatalogueRow("UNAUTHENTICATED", 401, _UNSPECIFIED, "a bearer token is required"),
     "AUTH-SCOPE": CatalogueRow("PERMISSION_DENIED", 403, _UNSPECIFIED, "the token lacks the scope"),
     "REST-PATH": CatalogueRow("NOT_FOUND", 404, _PROTOCOL, "no resource has this path"),
@@ -58,7 +60,6 @@ CATALOGUE: dict[str, CatalogueRow] = {
     "LIMIT-RATE": CatalogueRow("RESOURCE_EXHAUSTED", 429, ("misc", "control-processing-overload"), "too many requests"),
     "BUS-MALFORMED": CatalogueRow("INVALID_ARGUMENT", 400, _SYNTAX, "the bus record cannot be decoded"),
     "BUS-RANGE": CatalogueRow("INVALID_ARGUMENT", 400, _PROTOCOL, "a field of the bus record is out of range"),
-    "BUS-REVISION": CatalogueRow("ABORTED", 409, _PROTOCOL, "the twin revision does not follow the one in force"),
     "BUS-TAMPERED": CatalogueRow(
         "DATA_LOSS", 409, _PROTOCOL, "the twin record's hash does not match its content or its predecessor"
     ),
