@@ -25,6 +25,7 @@ from e2sim.recordings import read_recording
 from e2sim.scenario import Scenario
 from e2sim.scenario_parts import AttackSpec, NodeSpec, TransportSpec
 from e2sim.streams import Streams
+from ric.clock import to_ns
 from ric.columns import Table
 from ric.errors import TwinRicError
 
@@ -87,6 +88,8 @@ class NodeSample:
     tables: Mapping[str, Table]
     grid_dt_s: Mapping[str, float]
 
+
+QUARTER_S = 900.0
 
 Listener = Callable[["Node", NodeSample], None]
 
@@ -169,6 +172,26 @@ class Network:
     def finished(self) -> bool:
         """True once the scenario's end is reached."""
         return self._next_s is None
+
+    def demand_history(self, days: int = 2) -> dict[str, Table]:
+        """What a meter archive holds of the `days` before the start: the table `demand_history` per node with homes.
+
+        15-min means that end with the last whole quarter of an hour, from the traces that the run goes on with.
+        """
+        end_s = self.scenario.start_s // QUARTER_S * QUARTER_S
+        starts = end_s - QUARTER_S * np.arange(days * 96, 0, -1)
+        history = {}
+        for name, node in self.nodes.items():
+            residential = node.parts.residential
+            if residential is None:
+                continue
+            means = np.array([residential.traces.mean_kw(start_s) for start_s in starts])
+            ids = residential.fleet.ids
+            columns = {
+                "step_s": np.full(len(ids), QUARTER_S), "load_kw": means[:, 0].T.copy(), "pv_kw": means[:, 1].T.copy(),
+            }  # fmt: skip
+            history[name] = Table("demand_history", ids, columns, to_ns(end_s))
+        return history
 
     def advance(self, end_s: float) -> list[NodeSample]:
         """Take all steps of the scenario that end by `end_s` [s since the epoch]; their samples, in order."""

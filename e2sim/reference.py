@@ -15,9 +15,9 @@ __all__ = ["scenario_reference"]
 
 HEAD = """# The scenario file
 
-Made by `python -m e2sim reference --out docs/reference/scenario.md`; do not edit. One YAML file describes one run of the
-simulator. `python -m e2sim check FILE` names every fault in it. Shipped: `demo`, `smoke` (`e2sim/scenarios/`). Times with
-the ending `_s` count seconds from the scenario's `start` unless the text says otherwise.
+Made by `python -m e2sim reference --out docs/reference/scenario.md`; do not edit. One YAML file describes one run of
+the simulator. `python -m e2sim check FILE` names every fault in it. Shipped: `demo`, `smoke` (`e2sim/scenarios/`).
+Offsets (`at_s`, `start_s`) count seconds from the scenario's `start`.
 """
 
 
@@ -118,8 +118,8 @@ def _catalogue() -> str:
         "|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     lines += [
-        f"| `{s.name}` | {s.role} | {s.latency_ms:g} | {s.dl_mbps:g} | {s.ul_mbps:g} | {s.quiet_share:g} / {s.fault_share:g} "
-        f"| {s.source} | {s.doubt} |"
+        f"| `{s.name}` | {s.role} | {s.latency_ms:g} | {s.dl_mbps:g} | {s.ul_mbps:g} "
+        f"| {s.quiet_share:g} / {s.fault_share:g} | {s.source} | {s.doubt} |"
         for s in CATALOGUE.values()
     ]
     return "\n".join([*lines, ""])

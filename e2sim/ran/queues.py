@@ -1,8 +1,8 @@
 """Per-slice queues: measured delay, jitter, throughput, loss and backlog.
 
-Fluid first-in-first-out queues at an inner step of `STEP_MS`, fed by discrete bursts; a burst's own serialisation is
-added, because a step spreads it evenly. Volumes are conserved: what was there and came in was delivered, dropped or
-waits.
+Fluid first-in-first-out queues at an inner step of `STEP_MS`, fed by discrete bursts whose own serialisation counts.
+Volumes are conserved: what was there and came in was delivered, dropped or waits. Against M/D/1 the mean delay reads up to
+10 % low at medium load, because bursts that collide within one step are taken as spread over it.
 """
 
 from __future__ import annotations
@@ -88,11 +88,12 @@ class SliceQueues:
         before, after = paths[:-1], paths[1:]
         rate = np.maximum(service / (STEP_MS / 1e3), LEAST_MBPS)
         accepted = arrivals_mbit - dropped
-        start_ms, end_ms = before / rate * 1e3, after / rate * 1e3
-        own_ms = burst_mbit / (2 * rate) * 1e3
-        wait_ms = (start_ms + end_ms) / 2 + own_ms
-        both_ms = start_ms + end_ms
-        square_ms2 = (both_ms**2 - start_ms * end_ms) / 3 + own_ms * both_ms + own_ms**2 * 4 / 3
+        # A burst finds the backlog that the others make, on a ramp from start to end of the step; its own bits then wait
+        # for half of it on average.
+        others = np.clip(before + np.maximum(arrivals_mbit - burst_mbit, 0.0) - service, 0.0, after)
+        start_ms, end_ms, own_ms = before / rate * 1e3, others / rate * 1e3, burst_mbit / rate * 1e3
+        wait_ms = (start_ms + end_ms + own_ms) / 2
+        square_ms2 = wait_ms**2 + ((end_ms - start_ms) ** 2 + own_ms**2) / 12
         weight = accepted.sum(axis=0)
         safe = np.where(weight > 0, weight, 1.0)
         offered, lost = arrivals_mbit.sum(axis=0), dropped.sum(axis=0)
@@ -102,7 +103,7 @@ class SliceQueues:
             steps * STEP_MS / 1e3, offered, np.maximum(delivered, 0.0), lost, self.backlog_mbit.copy(), weight,
             np.where(weight > 0, (accepted * wait_ms).sum(axis=0) / safe, 0.0),
             np.where(weight > 0, (accepted * square_ms2).sum(axis=0) / safe, 0.0),
-            (np.maximum(start_ms, end_ms) + 2 * own_ms).max(axis=0),
+            (np.maximum(start_ms, end_ms) + own_ms).max(axis=0),
         )  # fmt: skip
 
     def drift(self, mean_mbps: Floats, capacity_mbps: Floats, duration_s: float) -> PeriodStats:

@@ -119,7 +119,7 @@ class OfferedTraffic:
         self._events = tuple(events)
         self._faults = tuple(fault_spans_s)
         self._recorded = dict(recorded or {})
-        self._wander = np.zeros(self._slices)
+        self._wander = np.full(self._slices, WANDER**2 / 2)  # factor 1
 
     def wander(self, dt_s: float) -> None:
         """Let the rates wander for `dt_s` [s]: one draw per slice and step, a mean-reverting walk."""

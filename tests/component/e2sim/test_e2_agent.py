@@ -1,0 +1,155 @@
+"""Simulated nodes on a real E2 termination, over loopback gRPC."""
+
+import asyncio
+import contextlib
+
+import numpy as np
+import pytest
+
+from e2sim.e2_agent import E2Agents
+from e2sim.engine import Engine
+from e2sim.network import Network
+from e2sim.scenario import load_scenario, parse_scenario
+from ric.clock import SimClock, WallClock
+from ric.e2.client import E2Client
+from ric.e2.platform import E2Platform
+from ric.e2sm import ccc, dapp, grid, kpm
+from ric.errors import TwinRicError
+from ric.pb.twinric.bus.v1.record_pb2 import Alarm
+from ric.telemetry import Metrics
+
+NODE = "00101-e2000001"
+KPM, CCC = (kpm.NAME, kpm.VERSION), (ccc.NAME, ccc.VERSION)
+GRID, DAPP = (grid.NAME, grid.VERSION), (dapp.NAME, dapp.VERSION)
+
+
+class House:
+    def __init__(self, network, agents, client):
+        self.network, self.agents, self.client = network, agents, client
+        self.instants = network.scenario.instants()
+
+    def subscribe(self, model, trigger, action):
+        """A queue of indications that fills once the node has admitted the subscription."""
+        queue = asyncio.Queue()
+
+        async def fill():
+            with contextlib.suppress(TwinRicError):
+                name = f"{model[0]}-{trigger.hex()}"
+                stream = self.client.subscribe(NODE, model, trigger=trigger, action=action, transaction_id=name)
+                async for pair in stream:
+                    queue.put_nowait(pair)
+
+        return queue, asyncio.ensure_future(fill())
+
+    async def admitted(self, number):
+        connection = self.agents.agents[NODE].connection
+        async with asyncio.timeout(5):
+            while len(connection.subscriptions) < number:
+                await asyncio.sleep(0.005)
+
+    async def step(self):
+        end_s = next(self.instants)
+        self.network.advance(end_s)
+        await self.agents.publish(end_s)
+        return end_s
+
+
+@contextlib.asynccontextmanager
+async def house(scenario):
+    platform = E2Platform(Metrics("ric"), WallClock())
+    ports = await platform.start("127.0.0.1:0", "127.0.0.1:0")
+    network = Network(scenario)
+    agents = E2Agents(network, f"127.0.0.1:{ports.nodes}", metrics=Metrics("e2sim"))
+    async with E2Client(f"127.0.0.1:{ports.xapps}", app_id="test", instance_id="1", poll_s=0.05) as client:
+        await agents.start(5.0)
+        try:
+            yield House(network, agents, client)
+        finally:
+            await agents.stop()
+            await platform.stop()
+
+
+def plain(**changes):
+    return parse_scenario({
+        "seed": 2, "start": "2016-06-15T00:00:00Z", "duration_s": 60, "windows": [{"start_s": 0, "duration_s": 60}],
+        "nodes": [{"gnb_id": 0xE2000001, "microgrids": {}}], **changes,
+    })  # fmt: skip
+
+
+async def next_of(queue):
+    return await asyncio.wait_for(queue.get(), 5)
+
+
+async def test_acknowledged_slots_are_those_of_the_next_indication():
+    async with house(plain()) as made:
+        queue, task = made.subscribe(KPM, kpm.encode_trigger(100), kpm.encode_action())
+        await made.admitted(1)
+        await made.step()
+        before = kpm.decode_indication(*await next_of(queue))
+        np.testing.assert_array_equal(before.of("TWINRIC.FlexeSlots"), [5, 10, 5])
+        asked = tuple(
+            ccc.SliceRatio(s_nssai=item.s_nssai, rrm_policy_dedicated_ratio=ratio)
+            for item, ratio in zip(before.items, (40, 40, 20), strict=True)
+        )
+        outcome = await made.client.control(NODE, CCC, *ccc.encode_control(asked), deadline_s=5)
+        assert ccc.decode_outcome(outcome) == asked
+        end_s = await made.step()
+        after = kpm.decode_indication(*await next_of(queue))
+        np.testing.assert_array_equal(after.of("TWINRIC.FlexeSlots"), [8, 8, 4])
+        assert after.source_time_ns == round(end_s * 1e6) * 1_000
+        assert after.e2_node_id == NODE
+        task.cancel()
+
+
+async def test_refused_control_names_the_bound_and_changes_nothing():
+    async with house(plain()) as made:
+        asked = (ccc.SliceRatio(s_nssai="1-000002", rrm_policy_dedicated_ratio=45),)
+        with pytest.raises(TwinRicError) as error:
+            await made.client.control(NODE, CCC, *ccc.encode_control(asked), deadline_s=5)
+        assert "flexe_slots[1-000002]" in str(error.value)
+        assert tuple(made.network.nodes[NODE].ran.calendar.slots) == (5, 10, 5)
+
+
+async def test_dapp_report_reaches_an_xapp_at_once():
+    async with house(plain()) as made:
+        queue, task = made.subscribe(DAPP, b"", b"")
+        await made.admitted(1)
+        alarm = Alarm(managed_object="feeder/1", specific_problem="PHASE_TO_GROUND")
+        agent = made.agents.agents[NODE]
+        assert await agent.report_dapp(3, 7, alarm.SerializeToString(), 12_000) == 1
+        report = dapp.decode_indication(*await next_of(queue))
+        assert (report.alarm, report.dapp_identifier, report.sequence_id, report.source_time_ns) == (
+            alarm,
+            3,
+            7,
+            12_000,
+        )
+        with pytest.raises(TwinRicError):
+            await agent.report_dapp(3, 8, b"\xff\xff", 12_000)
+        task.cancel()
+
+
+async def test_node_restart_drops_the_node_and_brings_it_back():
+    restart = {"node_restarts": [{"at_s": 0.2, "down_s": 0.3}]}
+    async with house(plain(impairments=restart)) as made:
+        connection = made.agents.agents[NODE].connection
+        await made.step()
+        assert connection.is_connected
+        for _ in range(2):
+            await made.step()
+        assert not connection.is_connected
+        for _ in range(3):
+            await made.step()
+        await connection.connected(5.0)
+
+
+async def test_engine_runs_smoke_against_the_ric_and_all_tables_arrive():
+    async with house(load_scenario("smoke")) as made:
+        queue, task = made.subscribe(GRID, grid.encode_trigger(60_000), grid.encode_action())
+        await made.admitted(1)
+        await Engine(made.network, made.agents, SimClock(0.0), speed=None).run()
+        reports = [grid.decode_indication(*await next_of(queue)) for _ in range(5)]
+        residential = {"home_report", "home_static", "storage_report", "feeder_report", "outlook"}
+        assert residential | {"microgrid_report", "pcc_report"} == set(reports[-1].tables)
+        assert len(reports[0].tables["home_report"]) == 10
+        task.cancel()
