@@ -1,0 +1,48 @@
+"""The safe action: without a twin, hold the last good contribution factor of a silent or wild agent, and alarm.
+
+R stands in for the twin: healthy agents rest at it, and load steps move them from it for less than tau. The value that
+stands in for an agent is its own last good one, not R, so that sharing stays as it was. Cannot fail.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from ric.decision import Reason
+from xapps.microgrid_guard.config import GuardConfig
+from xapps.microgrid_guard.policy import GuardPolicy
+from xapps.microgrid_guard.state import NodeMemory, Sample, State
+from xapps.microgrid_guard.takeover import Decision, NodeOutcome, concluded, decided, held_table
+
+__all__ = ["hold_last_good"]
+
+
+def hold_last_good(state: State, policy: GuardPolicy, reason: Reason, config: GuardConfig) -> Decision:
+    """Judge what has come with last good values; where nothing has come, renew the substitutions that stand."""
+
+    def judge(sample: Sample, memory: NodeMemory, continuous: bool) -> tuple[NodeMemory, NodeOutcome]:
+        error = np.abs(sample.contribution_factor - sample.reference_r)
+        usual = sample.alive & (error <= policy.threshold) & (memory.watch.alarm_ns == 0)
+        expected = np.where(usual, sample.contribution_factor, memory.last_good)
+        return concluded(sample, memory, expected, error, continuous=continuous, policy=policy, substituted=True)
+
+    decision = decided(state, judge, config, reason)
+    if decision.outcomes or policy.mode != "take_over":
+        return decision
+    age_ns = round(reason.numbers.get("age_s", 0.0) * 1e9)
+    renewed = tuple(
+        _renewed(node, memory, memory.time_ns + age_ns, policy)
+        for node, memory in state.memories.items()
+        if (memory.watch.alarm_ns > 0).any()
+    )
+    return replace(decision, outcomes=renewed)
+
+
+def _renewed(node: str, memory: NodeMemory, now_ns: int, policy: GuardPolicy) -> NodeOutcome:
+    """The node's standing substitutions once more, for `hold_s` from now; nothing new is known for its twin."""
+    watch = memory.watch
+    stage = (watch.alarm_ns > 0).astype(np.float64) + watch.in_consensus
+    table = held_table(memory.ids, np.flatnonzero(stage > 0), memory.last_good, stage, memory.time_ns)
+    return NodeOutcome(node, memory.time_ns, None, table, now_ns + round(policy.hold_s * 1e9), (), 0)
