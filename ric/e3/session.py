@@ -1,0 +1,237 @@
+"""The dApp's side of E3: set-up, subscription, indications in, reports and controls out, over ZeroMQ.
+
+Roles and framing are libe3's: the RAN binds REP (setup), SUB (inbound) and PUB (outbound); the dApp connects; one PDU
+per message, no topics.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import zmq
+import zmq.asyncio
+
+from ric.e3.e3ap import (
+    FEEDER_FUNCTION_ID,
+    ISOLATE_CONTROL_ID,
+    MAX_ID,
+    PROTOCOL_VERSION,
+    WAVEFORM_TELEMETRY_ID,
+    decode_pdu,
+    encode_pdu,
+)
+from ric.errors import TwinRicError
+from ric.pb.libe3.e3ap.v1 import e3ap_pb2 as pb
+from ric.telemetry import Metrics, logger
+
+__all__ = ["E3Endpoints", "E3Session"]
+
+ANSWER_S = 1.0
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 5.0
+HEARTBEAT_MS, SILENCE_MS = 1_000, 3_000
+
+IndicationHandler = Callable[[int, memoryview], None]
+ControlHandler = Callable[[int, bytes], None]
+
+
+@dataclass(frozen=True)
+class E3Endpoints:
+    """ZeroMQ endpoints of one E3 agent, `tcp://host:port` or `ipc://path`; inbound is towards the RAN."""
+
+    setup: str = "tcp://127.0.0.1:9990"
+    inbound: str = "tcp://127.0.0.1:9999"
+    outbound: str = "tcp://127.0.0.1:9991"
+
+
+class E3Session:
+    """One dApp at one E3 agent. `reports` counts the dApp reports sent."""
+
+    def __init__(
+        self, endpoints: E3Endpoints, *, dapp_name: str, dapp_version: str, vendor: str, metrics: Metrics,
+        on_xapp_control: ControlHandler | None = None,
+    ) -> None:  # fmt: skip
+        self.endpoints = endpoints
+        self.dapp_identifier = 0
+        self.reports = 0
+        self._request = pb.SetupRequest(
+            e3ap_protocol_version=PROTOCOL_VERSION, dapp_name=dapp_name, dapp_version=dapp_version, vendor=vendor
+        )
+        self._metrics = metrics
+        self._log = logger("e3")
+        self._on_xapp_control = on_xapp_control
+        self._ids = itertools.cycle(range(1, MAX_ID + 1))
+        self._context: zmq.asyncio.Context | None = None
+        self._inbound: zmq.asyncio.Socket | None = None
+        self._outbound: zmq.asyncio.Socket | None = None
+        self._events: zmq.asyncio.Socket | None = None
+        self._monitor: asyncio.Task[None] | None = None
+        self._subscribed = asyncio.Event()
+        self._subscription_id = 0
+
+    async def start(self) -> None:
+        """Open the sockets and set up; returns when the agent has accepted, however long that takes.
+
+        Raises TwinRicError (E3-STATE) when the agent refuses the dApp.
+        """
+        self._context = zmq.asyncio.Context()
+        self._outbound = self._context.socket(zmq.PUB)
+        self._outbound.setsockopt(zmq.LINGER, 0)
+        self._outbound.connect(self.endpoints.inbound)
+        self._inbound = self._context.socket(zmq.SUB)
+        for option, value in (
+            (zmq.LINGER, 0), (zmq.HEARTBEAT_IVL, HEARTBEAT_MS), (zmq.HEARTBEAT_TIMEOUT, SILENCE_MS),
+            (zmq.RCVHWM, 10_000),
+        ):  # fmt: skip
+            self._inbound.setsockopt(option, value)
+        self._inbound.setsockopt(zmq.SUBSCRIBE, b"")
+        self._events = self._inbound.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self._inbound.connect(self.endpoints.outbound)
+        await self._set_up()
+        self._monitor = asyncio.create_task(self._watch(self._events))
+
+    async def stop(self) -> None:
+        """Release and close."""
+        if self._monitor is not None:
+            self._monitor.cancel()
+            await asyncio.gather(self._monitor, return_exceptions=True)
+        if self._outbound is not None and self.dapp_identifier:
+            with contextlib.suppress(zmq.ZMQError):
+                await self._send(pb.E3Pdu(release_message=pb.ReleaseMessage(dapp_identifier=self.dapp_identifier)))
+        if self._inbound is not None:
+            self._inbound.disable_monitor()
+            self._inbound.close(0)
+        if self._events is not None:
+            self._events.close(0)
+        if self._outbound is not None:
+            self._outbound.close(50)
+        if self._context is not None:
+            self._context.term()
+        self._context = self._inbound = self._outbound = self._events = None
+
+    async def follow(self, handler: IndicationHandler) -> None:
+        """Hand every indication for this dApp to `handler(ran_function_id, data)` until cancelled.
+
+        PDUs that are malformed, out of range or unexpected are counted and dropped. Raises TwinRicError (E3-STATE)
+        before :meth:`start`.
+        """
+        inbound = self._inbound
+        if inbound is None:
+            raise TwinRicError("E3-STATE", "session", "not started", "start() first")
+        subscribing = asyncio.create_task(self._subscribe())
+        try:
+            while True:
+                octets = await inbound.recv()
+                try:
+                    self._take(decode_pdu(octets), handler)
+                except TwinRicError as error:
+                    self._metrics.count_refused(error.code)
+                    self._log.warning("E3 PDU refused", fault=str(error))
+        finally:
+            subscribing.cancel()
+
+    async def report(self, report_data: bytes) -> int:
+        """Send a dApp report; returns its sequence id. Raises TwinRicError (E3-RANGE, E3-STATE)."""
+        sequence_id = self.reports + 1
+        message = pb.DAppReport(
+            dapp_identifier=self.dapp_identifier, ran_function_identifier=FEEDER_FUNCTION_ID, report_data=report_data,
+            sequence_id=sequence_id,
+        )  # fmt: skip
+        await self._send(pb.E3Pdu(dapp_report=message))
+        self.reports = sequence_id
+        return sequence_id
+
+    async def control(self, action_data: bytes, *, control_id: int = ISOLATE_CONTROL_ID, sequence_id: int = 0) -> None:
+        """Send a dApp control action. Raises TwinRicError (E3-RANGE, E3-STATE)."""
+        message = pb.DAppControlAction(
+            dapp_identifier=self.dapp_identifier, ran_function_identifier=FEEDER_FUNCTION_ID,
+            control_identifier=control_id, action_data=action_data, sequence_id=sequence_id,
+        )  # fmt: skip
+        await self._send(pb.E3Pdu(dapp_control_action=message))
+
+    def _take(self, pdu: pb.E3Pdu, handler: IndicationHandler) -> None:
+        kind = pdu.WhichOneof("msg")
+        if kind == "message_ack":
+            return
+        if kind not in ("indication_message", "subscription_response", "xapp_control_action"):
+            raise TwinRicError("E3-STATE", "msg", kind, "a message from the RAN to a dApp")
+        if getattr(pdu, kind).dapp_identifier != self.dapp_identifier:
+            return  # the outbound socket serves all dApps
+        if kind == "indication_message":
+            indication = pdu.indication_message
+            handler(indication.ran_function_identifier, memoryview(indication.protocol_data))
+        elif kind == "subscription_response":
+            self._subscribed.set()
+            self._subscription_id = pdu.subscription_response.subscription_id
+            if pdu.subscription_response.response_code != pb.RESPONSE_CODE_POSITIVE:
+                raise TwinRicError("E3-STATE", "subscription", "refused", "a RAN function that the agent offers")
+        elif self._on_xapp_control is not None:
+            self._on_xapp_control(pdu.xapp_control_action.sequence_id, pdu.xapp_control_action.xapp_control_data)
+
+    async def _set_up(self) -> None:
+        wait_s = FIRST_WAIT_S
+        while True:
+            answer = await self._ask_setup()
+            if answer is not None:
+                break
+            self._log.info("no E3 agent yet", endpoint=self.endpoints.setup, wait_s=wait_s)
+            await asyncio.sleep(wait_s)
+            wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+        if answer.response_code != pb.RESPONSE_CODE_POSITIVE:
+            raise TwinRicError("E3-STATE", "setup", "refused", "a dApp that the agent accepts")
+        self.dapp_identifier = answer.dapp_identifier
+
+    async def _ask_setup(self) -> pb.SetupResponse | None:
+        """One attempt on a fresh REQ socket: one that waits for a lost answer accepts no second request."""
+        if self._context is None:
+            raise TwinRicError("E3-STATE", "session", "not started", "start() first")
+        socket = self._context.socket(zmq.REQ)
+        socket.setsockopt(zmq.LINGER, 0)
+        try:
+            socket.connect(self.endpoints.setup)
+            await socket.send(encode_pdu(self._stamped(pb.E3Pdu(setup_request=self._request))))
+            pdu = decode_pdu(await asyncio.wait_for(socket.recv(), ANSWER_S))
+        except TimeoutError:
+            return None
+        except TwinRicError as error:
+            self._metrics.count_refused(error.code)
+            return None
+        finally:
+            socket.close(0)
+        return pdu.setup_response if pdu.WhichOneof("msg") == "setup_response" else None
+
+    async def _subscribe(self) -> None:
+        """Ask until answered: what is published before the sockets have joined is lost."""
+        self._subscribed.clear()
+        while not self._subscribed.is_set():
+            request = pb.SubscriptionRequest(
+                dapp_identifier=self.dapp_identifier, ran_function_identifier=FEEDER_FUNCTION_ID,
+                telemetry_identifier_list=[WAVEFORM_TELEMETRY_ID], control_identifier_list=[ISOLATE_CONTROL_ID],
+            )  # fmt: skip
+            await self._send(pb.E3Pdu(subscription_request=request))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._subscribed.wait(), FIRST_WAIT_S)
+
+    async def _watch(self, events: zmq.asyncio.Socket) -> None:
+        """Set up and subscribe again when the agent went away."""
+        while True:
+            await events.recv_multipart()
+            self._log.warning("E3 agent lost; setting up again", endpoint=self.endpoints.setup)
+            self.dapp_identifier = 0
+            await self._set_up()
+            await self._subscribe()
+
+    async def _send(self, pdu: pb.E3Pdu) -> None:
+        if self._outbound is None:
+            raise TwinRicError("E3-STATE", "session", "not started", "start() first")
+        await self._outbound.send(encode_pdu(self._stamped(pdu)))
+        self._metrics.count_message("e3", "out")
+
+    def _stamped(self, pdu: pb.E3Pdu) -> pb.E3Pdu:
+        pdu.id = next(self._ids)
+        pdu.timestamp = time.time_ns()
+        return pdu
