@@ -8,6 +8,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Any
 
 import grpc
 
@@ -16,7 +17,7 @@ from ric.errors import TwinRicError
 from ric.pb.onos.e2t.admin import admin_pb2, admin_pb2_grpc
 from ric.pb.onos.e2t.e2.v1beta1 import control_pb2, control_pb2_grpc, e2_pb2, subscription_pb2, subscription_pb2_grpc
 from ric.security import TlsMaterial
-from ric.servers import error_of_rpc, grpc_channel
+from ric.servers import FAULTS_KEY, error_of_rpc, grpc_channel
 from ric.telemetry import logger
 
 __all__ = ["E2Client", "IndicationHandler", "NodeView"]
@@ -148,9 +149,8 @@ class E2Client:
             try:
                 response = await self._control.Control(request, timeout=max(until_s - loop.time(), 0.001))
             except grpc.aio.AioRpcError as error:
-                fault = self._control_error(error, deadline_s)
-                if fault.faults[0].field != "peer" or loop.time() + RETRY_S >= until_s:
-                    raise fault from error
+                if not _never_answered(error) or loop.time() + RETRY_S >= until_s:
+                    raise self._control_error(error, deadline_s) from error
                 await asyncio.sleep(RETRY_S)  # the way to the RIC broke; the same call process id makes a repeat safe
             else:
                 return response.outcome.payload
@@ -233,6 +233,12 @@ class E2Client:
     def _need_channel(self) -> None:
         if self._channel is None:
             raise TwinRicError("E2-STATE", "client", "(stopped)", "a client after start() and before stop()")
+
+
+def _never_answered(error: grpc.aio.AioRpcError) -> bool:
+    """Whether the way to the RIC broke, as opposed to a refusal by the RIC."""
+    metadata: Any = error.trailing_metadata() or ()
+    return error.code() is grpc.StatusCode.UNAVAILABLE and all(key != FAULTS_KEY for key, _ in metadata)
 
 
 async def _pause(seconds: float, tasks: dict[str, asyncio.Task[None]]) -> None:

@@ -39,6 +39,7 @@ SERVICE = "twinric.e2ap.v1.E2Termination"
 SETUP_TIMEOUT_S = 10.0
 SUBSCRIPTION_TIMEOUT_S = 2.0
 STALL_S = 0.1
+WATCH_S = 0.25
 OUTBOUND = 4_096
 CUT_AFTER_S = 1.0  # a peer that does not read must not hold a closed stream open
 
@@ -200,10 +201,10 @@ class E2Termination:
         loop = asyncio.get_running_loop()
         setup_until_s = loop.time() + SETUP_TIMEOUT_S
         while True:
-            view = link.procedures.view
-            due_s = min(link.procedures.silent_after_s, loop.time() + 1.0)
+            due_s = min(link.procedures.silent_after_s, loop.time() + WATCH_S)
             await asyncio.sleep(max(due_s - loop.time(), 0.01))
             late_s = loop.time() - due_s
+            view = link.procedures.view
             if late_s > STALL_S:
                 link.procedures.forgive(late_s)  # our own loop stood still; what the node sent is still unread
             elif view is None and loop.time() > setup_until_s:

@@ -70,7 +70,8 @@ def encode_control(ratios: tuple[SliceRatio, ...]) -> tuple[bytes, bytes]:
 def decode_control(header: bytes, payload: bytes) -> tuple[SliceRatio, ...]:
     """The ratios that a control asks for. Raises TwinRicError (E2-MALFORMED, E2-RANGE)."""
     head = _object(header, "control_header")
-    if head.get("controlHeaderFormat", {}).get("ricStyleType") != 1:
+    form = head.get("controlHeaderFormat")
+    if not isinstance(form, dict) or form.get("ricStyleType") != 1:
         raise TwinRicError("E2-RANGE", "control_header.controlHeaderFormat.ricStyleType", head, "1")
     return decode_outcome(payload, "control_message")
 

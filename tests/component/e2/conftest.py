@@ -116,3 +116,15 @@ async def house() -> AsyncIterator[House]:
 def make_house() -> type[House]:
     """For tests that set the RIC up themselves."""
     return House
+
+
+@pytest.fixture
+def make_node() -> type[FakeNode]:
+    """For nodes that dial by themselves."""
+    return FakeNode
+
+
+@pytest.fixture
+def make_function() -> type[FakeFunction]:
+    """For RAN functions that come later."""
+    return FakeFunction

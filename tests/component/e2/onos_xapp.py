@@ -1,5 +1,8 @@
-"""An xApp on the unmodified onos-ric-sdk-python, run by its own interpreter. Reads its task as JSON from standard input:
-subscribes, takes some indications, sends two controls, unsubscribes; writes what it saw as JSON to standard output."""
+"""An xApp on the unmodified onos-ric-sdk-python, run by its own interpreter.
+
+Reads its task as JSON from standard input, subscribes, takes some indications, sends two controls, unsubscribes, and
+writes what it saw as JSON to standard output.
+"""
 
 from __future__ import annotations
 

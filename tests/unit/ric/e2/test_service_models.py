@@ -1,0 +1,58 @@
+"""Service models by name, what their controls set, and when a control counts as verified."""
+
+import numpy as np
+import pytest
+
+from ric.columns import Table
+from ric.e2.service_models import SERVICE_MODELS, model_of, oid_of
+from ric.e2sm import ccc, grid, kpm
+from ric.errors import TwinRicError
+
+
+def ratio(share: int, name: str = "1-000001") -> ccc.SliceRatio:
+    return ccc.SliceRatio(s_nssai=name, rrm_policy_dedicated_ratio=share)
+
+
+def test_oid_of_known_names_is_that_of_the_service_model() -> None:
+    assert oid_of(("oran-e2sm-kpm", "v2")) == kpm.OID
+    assert len({model.oid for model in SERVICE_MODELS.values()}) == len(SERVICE_MODELS)
+
+
+def test_oid_of_an_object_identifier_is_itself() -> None:
+    assert oid_of(("1.3.6.1.4.1.99", "v1")) == "1.3.6.1.4.1.99"
+
+
+@pytest.mark.parametrize("asked", [("oran-e2sm-kpm", "v9"), ("kpm", ""), ("", "")])
+def test_oid_of_an_unknown_service_model_is_refused(asked: tuple[str, str]) -> None:
+    with pytest.raises(TwinRicError, match="E2-FUNCTION-UNKNOWN service_model"):
+        oid_of(asked)
+
+
+def test_settings_of_a_slice_control_are_its_slices() -> None:
+    ratios = (ratio(25), ratio(50, "1-000002"))
+    settings = model_of((ccc.NAME, ccc.VERSION)).settings(*ccc.encode_control(ratios))
+    assert settings == {"slice 1-000001": ratios[0], "slice 1-000002": ratios[1]}
+
+
+def test_settings_of_a_grid_control_are_home_and_column() -> None:
+    columns = {name: np.array([1.0, 2.0]) for name in ("battery_kw", "ev_kw", "hvac_kw", "pv_limit_kw")}
+    control = grid.GridControl(Table("home_set_point", ("h1", "h2"), columns, 0), 10, "PRICE")
+    settings = model_of((grid.NAME, grid.VERSION)).settings(*grid.encode_control(control))
+    assert len(settings) == 8
+    assert settings["home_set_point h2 ev_kw"] == 2.0
+
+
+def test_settings_of_a_model_without_structure_are_one() -> None:
+    assert len(model_of(("1.3.6.1.4.1.99", "v1")).settings(b"h", b"p")) == 1
+
+
+def test_verify_slices_in_force_in_any_order_passes() -> None:
+    verify = model_of((ccc.NAME, ccc.VERSION)).verify
+    wanted = (ratio(25), ratio(50, "1-000002"))
+    verify(ccc.encode_outcome(wanted), ccc.encode_outcome((*reversed(wanted), ratio(5, "1-000003"))))
+
+
+@pytest.mark.parametrize("in_force", [(ratio(20),), (ratio(25, "1-000002"),)], ids=["other share", "slice absent"])
+def test_verify_slices_not_in_force_is_refused(in_force: tuple[ccc.SliceRatio, ...]) -> None:
+    with pytest.raises(TwinRicError, match="E2-UNVERIFIED slice 1-000001"):
+        model_of((ccc.NAME, ccc.VERSION)).verify(ccc.encode_outcome((ratio(25),)), ccc.encode_outcome(in_force))
