@@ -89,6 +89,9 @@ def decode_indication(header: bytes, payload: bytes) -> GridReport:
     """The report in an indication. Raises TwinRicError (E2-MALFORMED, E2-RANGE)."""
     head = _parse(grid_pb2.GridIndicationHeader(), header, "indication_header")
     message = _parse(grid_pb2.GridIndicationMessage(), payload, "indication_message")
+    kinds = [table.kind for table in message.tables]
+    if len(set(kinds)) != len(kinds):
+        raise TwinRicError("E2-RANGE", "indication_message.tables", kinds, "each kind once")
     tables = {t.kind: decode_table(t, GRID_SCHEMAS, "E2", f"tables.{t.kind}") for t in message.tables}
     return GridReport(head.e2_node_id, head.source_time_ns, tables)
 

@@ -128,6 +128,10 @@ def decode_indication(header: bytes, payload: bytes) -> KpmReport:
     rows, names = len(message.items), tuple(message.measurement_names)
     values = np.array(message.values, dtype=np.float64)
     faults = []
+    period_ms = message.granularity_period_ms
+    if not PERIOD_MS[0] <= period_ms <= PERIOD_MS[1]:
+        accepted = f"{PERIOD_MS[0]}..{PERIOD_MS[1]} ms"
+        faults.append(Fault("E2-RANGE", "indication_message.granularity_period_ms", period_ms, accepted))
     if rows > MAX_ITEMS:
         faults.append(Fault("E2-RANGE", "indication_message.items", rows, f"at most {MAX_ITEMS}"))
     if len(set(names)) != len(names) or any(name not in MEASUREMENTS for name in names):
