@@ -1,8 +1,8 @@
 """Per-slice queues: measured delay, jitter, throughput, loss and backlog.
 
 Fluid first-in-first-out queues at an inner step of `STEP_MS`, fed by discrete bursts whose own serialisation counts.
-Volumes are conserved: what was there and came in was delivered, dropped or waits. Against M/D/1 the mean delay reads up to
-10 % low at medium load, because bursts that collide within one step are taken as spread over it.
+Volumes are conserved: what was there and came in was delivered, dropped or waits. Against M/D/1 the mean delay reads up
+to 10 % low at medium load, because bursts that collide within one step are taken as spread over it.
 """
 
 from __future__ import annotations
@@ -88,8 +88,8 @@ class SliceQueues:
         before, after = paths[:-1], paths[1:]
         rate = np.maximum(service / (STEP_MS / 1e3), LEAST_MBPS)
         accepted = arrivals_mbit - dropped
-        # A burst finds the backlog that the others make, on a ramp from start to end of the step; its own bits then wait
-        # for half of it on average.
+        # A burst finds the backlog that the others make, on a ramp from start to end of the step; on average its own
+        # bits then wait for half of it.
         others = np.clip(before + np.maximum(arrivals_mbit - burst_mbit, 0.0) - service, 0.0, after)
         start_ms, end_ms, own_ms = before / rate * 1e3, others / rate * 1e3, burst_mbit / rate * 1e3
         wait_ms = (start_ms + end_ms + own_ms) / 2

@@ -58,7 +58,7 @@ class SliceTransport:
 
     def __init__(
         self, calendar: FlexeCalendar, hop: TsnHop, cells: Sequence[Cell], traffic: OfferedTraffic, *,
-        buffer_mbit: Floats, encryption: Encryption = Encryption.NONE, sample_s: float = 0.2,
+        buffer_mbit: Floats, encryption: Encryption = Encryption.NONE, sample_s: float = 0.1,
     ) -> None:  # fmt: skip
         self.calendar = calendar
         self.hop = hop

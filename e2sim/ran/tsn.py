@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,13 @@ class GateControlList:
 
     def closed_runs_us(self, slice_index: int) -> list[float]:
         """Lengths [us] of the spells in one cycle during which the slice's gate stays closed, wrap-around joined."""
-        is_open = self.open_gates[:, slice_index]
+        return self._runs_us[slice_index]
+
+    @cached_property
+    def _runs_us(self) -> list[list[float]]:
+        return [self._closed_runs_us(self.open_gates[:, index]) for index in range(self.open_gates.shape[1])]
+
+    def _closed_runs_us(self, is_open: Bools) -> list[float]:
         if is_open.all():
             return []
         if not is_open.any():
