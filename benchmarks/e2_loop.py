@@ -1,9 +1,9 @@
 """E2 control loop: indication -> xApp -> control -> acknowledgement with 10 nodes, against a bare grpcio echo.
 
-Three processes on the loopback, as when each is its own container: ten E2 nodes, the RIC, one xApp. A sample begins when
-a node hands a KPM report of three slices to its E2 connection and ends when the xApp holds the outcome of the CCC slice
-control that it made of that report: both payloads are encoded, decoded and checked on the way, and the RIC has decided
-that no other xApp is in conflict. Nodes report every 100 ms, staggered.
+Three processes on the loopback, as when each is its own container: ten E2 nodes (one process, a connection each), the
+RIC, one xApp. A sample begins when a node starts to encode a KPM report of three slices and ends when the xApp holds
+the outcome of the CCC slice control made of that report: payloads are encoded, decoded and checked on the way, the
+RIC has decided that no other xApp is in conflict, and has verified the outcome. Nodes report every 100 ms, staggered.
 
 The baseline runs in the same run and at the same pace: a unary grpcio (grpc.aio) echo between two processes, with one
 channel per node, a request as large as the indication and an answer as large as the outcome, uninterpreted octets.
@@ -26,8 +26,8 @@ import numpy as np
 from benchmarks.machine import parser, percentiles, write_result
 from ric.clock import WallClock, to_ns
 from ric.e2.client import E2Client
-from ric.e2.node import E2NodeConnection, NodeIdentity, NodeSubscription
 from ric.e2.identities import RanFunction, RicRequestId
+from ric.e2.node import E2NodeConnection, NodeIdentity, NodeSubscription
 from ric.e2.platform import E2Platform
 from ric.e2sm import ccc, kpm
 from ric.telemetry import Metrics, configure_logging
@@ -35,7 +35,7 @@ from ric.telemetry import Metrics, configure_logging
 NODES = 10
 PERIOD_S = 0.1
 WARM_UP = 20
-ROUNDS = 60
+ROUNDS = 150
 SLICES = ("1-000001", "1-000002", "1-000003")
 ECHO = "/bench.Echo/Echo"
 
@@ -54,13 +54,15 @@ class KpmFunction:
 
     def __init__(self) -> None:
         self.request: RicRequestId | None = None
+        self.subscribed = asyncio.Event()
 
     async def subscribe(self, subscription: NodeSubscription) -> Sequence[int]:
         kpm.decode_trigger(subscription.event_trigger)
         self.request = subscription.ric_request_id
+        self.subscribed.set()
         return [0]
 
-    async def delete(self, subscription: NodeSubscription) -> None:
+    async def delete(self, subscription: NodeSubscription) -> None:  # noqa: ARG002
         self.request = None
 
     async def control(self, header: bytes, message: bytes) -> bytes:
@@ -92,11 +94,13 @@ async def _ric(pipe: Connection) -> None:
     await platform.stop()
 
 
-async def _nodes(pipe: Connection, port: int) -> None:
-    functions = [KpmFunction() for _ in range(NODES)]
+async def _nodes(pipe: Connection, port: int, rounds: int) -> None:
+    functions, metrics = [KpmFunction() for _ in range(NODES)], Metrics("nodes")
     links = [
-        E2NodeConnection(f"127.0.0.1:{port}", NodeIdentity("00101", 0xE2000000 + n), [f, CccFunction()], metrics=Metrics("n"))
-        for n, f in enumerate(functions)
+        E2NodeConnection(
+            f"127.0.0.1:{port}", NodeIdentity("00101", 0xE2000000 + n), [function, CccFunction()], metrics=metrics
+        )
+        for n, function in enumerate(functions)
     ]
     for link in links:
         await link.start()
@@ -104,8 +108,7 @@ async def _nodes(pipe: Connection, port: int) -> None:
         await link.connected(10.0)
     pipe.send([link.identity.e2_node_id for link in links])
     await _told(pipe)
-    while any(function.request is None for function in functions):
-        await asyncio.sleep(0.01)
+    await asyncio.gather(*(function.subscribed.wait() for function in functions))
     gc.freeze()
 
     async def report(number: int) -> None:
@@ -114,7 +117,9 @@ async def _nodes(pipe: Connection, port: int) -> None:
             header, message = _report(link.identity.e2_node_id, time.monotonic_ns())
             await link.indicate(request, kpm.RAN_FUNCTION_ID, 0, header, message)
 
-    await _paced(report)
+    await _paced(report, rounds)
+    await asyncio.sleep(0.5)
+    pipe.send("done")
     await _told(pipe)
     for link in links:
         await link.stop()
@@ -164,7 +169,7 @@ async def _xapp(pipe: Connection, port: int) -> None:
 async def _echo_server(pipe: Connection, answer_size: int) -> None:
     answer = bytes(answer_size)
 
-    async def echo(request: bytes, context: Any) -> bytes:
+    async def echo(request: bytes, context: Any) -> bytes:  # noqa: ARG001
         return answer
 
     server = grpc.aio.server()
@@ -178,10 +183,10 @@ async def _echo_server(pipe: Connection, answer_size: int) -> None:
     await server.stop(None)
 
 
-async def _echo_client(pipe: Connection, port: int, request_size: int) -> None:
+async def _echo_client(pipe: Connection, port: int, request_size: int, rounds: int) -> None:
     options = [("grpc.use_local_subchannel_pool", 1)]
     channels = [grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) for _ in range(NODES)]
-    calls = [channel.unary_unary(ECHO) for channel in channels]
+    calls = [channel.unary_unary(ECHO, None, None) for channel in channels]
     request = bytes(request_size)
     samples: list[float] = []
     gc.freeze()
@@ -191,19 +196,19 @@ async def _echo_client(pipe: Connection, port: int, request_size: int) -> None:
         await calls[number](request)
         samples.append((time.monotonic_ns() - began_ns) / 1e6)
 
-    await _paced(call)
+    await _paced(call, rounds)
     pipe.send(samples)
     for channel in channels:
         await channel.close(None)
 
 
-async def _paced(step: Callable[[int], Awaitable[None]]) -> None:
+async def _paced(step: Callable[[int], Awaitable[None]], rounds: int) -> None:
     """`step(n)` for every node n, each every PERIOD_S, the nodes staggered evenly."""
     loop = asyncio.get_running_loop()
     start_s = loop.time() + 0.05
 
     async def one(number: int) -> None:
-        for turn in range(WARM_UP + ROUNDS):
+        for turn in range(WARM_UP + rounds):
             await asyncio.sleep(start_s + (turn + number / NODES) * PERIOD_S - loop.time())
             await step(number)
 
@@ -238,16 +243,16 @@ class Part:
             self.process.kill()
 
 
-def measure_loop() -> tuple[list[float], list[float]]:
+def measure_loop(rounds: int) -> tuple[list[float], list[float]]:
     """Loop and control samples [ms], warm-up left out."""
     ric = Part(_ric)
     ports = ric.pipe.recv()
-    nodes = Part(_nodes, ports.nodes)
+    nodes = Part(_nodes, ports.nodes, rounds)
     nodes.pipe.recv()
     xapp = Part(_xapp, ports.xapps)
     xapp.pipe.recv()
     nodes.pipe.send("go")
-    time.sleep((WARM_UP + ROUNDS) * PERIOD_S + 2.5)
+    nodes.pipe.recv()
     xapp.pipe.send("collect")
     loops, controls = xapp.pipe.recv()
     xapp.process.join(10)
@@ -256,12 +261,12 @@ def measure_loop() -> tuple[list[float], list[float]]:
     return loops[WARM_UP * NODES :], controls[WARM_UP * NODES :]
 
 
-def measure_echo() -> list[float]:
+def measure_echo(rounds: int) -> list[float]:
     """Samples [ms] of the bare echo, warm-up left out."""
     request = sum(map(len, _report("00101-e2000001", to_ns(1.0))))
     ratios = tuple(ccc.SliceRatio(s_nssai=name, rrm_policy_dedicated_ratio=25) for name in SLICES)
     server = Part(_echo_server, len(ccc.encode_outcome(ratios)))
-    client = Part(_echo_client, server.pipe.recv(), request)
+    client = Part(_echo_client, server.pipe.recv(), request, rounds)
     samples = client.pipe.recv()
     client.process.join(10)
     server.end()
@@ -270,9 +275,9 @@ def measure_echo() -> list[float]:
 
 def main(arguments: argparse.Namespace) -> None:
     """Echo, loop, echo; the baseline is both echoes together, so that a drift of the machine shows in it."""
-    first = measure_echo()
-    loops, controls = measure_loop()
-    second = measure_echo()
+    first = measure_echo(arguments.rounds)
+    loops, controls = measure_loop(arguments.rounds)
+    second = measure_echo(arguments.rounds)
     loop, control, echo = percentiles(loops), percentiles(controls), percentiles(first + second)
     figures = {
         "p50_ms": loop["p50_ms"],
