@@ -40,7 +40,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--ric", default="127.0.0.1:36421", help="host:port of the RIC's E2 termination")
     run.add_argument("--speed", type=float, default=1.0, help="simulated seconds per second; 0 runs as fast as it goes")
     run.add_argument("--wait-s", type=float, default=60.0, help="how long to wait for the RIC at the start")
-    run.add_argument("--bus", default="", help="bus of the system; the simulator speaks E2 and E3 only and ignores it")
+    run.add_argument("--hold", action="store_true", help="stay connected after the scenario's end, until SIGTERM")
+    run.add_argument("--bus", default="", help="accepted and ignored: the simulator speaks E2 and E3 only")
     for name in ("setup", "inbound", "outbound"):
         run.add_argument(f"--e3-{name}-endpoint", default="", help=f"ZeroMQ {name} endpoint of the E3 agent")
     run.add_argument("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
@@ -74,6 +75,8 @@ async def _serve(network: Network, options: argparse.Namespace) -> int:
     try:
         await agents.start(options.wait_s)
         await engine.run()
+        if options.hold:
+            await engine.stopped()
     finally:
         await agents.stop()
     return 0

@@ -41,6 +41,10 @@ class Engine:
         """End the run before its next step."""
         self._stop.set()
 
+    async def stopped(self) -> None:
+        """Return once `stop` was called."""
+        await self._stop.wait()
+
     async def run(self) -> None:
         """Take all steps of the scenario. A run that cannot keep up goes on late and says so."""
         scenario = self.network.scenario
