@@ -26,3 +26,7 @@ class HemsConfig(AppConfig):
     """Set-points expire after this long [s]; the homes then return to their local control."""
     twin_valid_for_ms: int = Field(default=600_000, ge=1_000, le=86_400_000)
     """Readers drop reported twins older than this [ms]."""
+    coordination_ms: float = Field(default=350.0, gt=0, le=10_000)
+    """No new round of price coordination begins after this long [ms] in a cycle; the plan so far is then settled."""
+    control_deadline_s: float = Field(default=1.0, gt=0, le=30)
+    """An E2 node must have put the set-points in force after this long [s]."""

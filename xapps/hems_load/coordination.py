@@ -2,8 +2,9 @@
 
 Each home answers a price series with its best plan. A small master programme mixes the plans that each home has
 offered (any mix is feasible for the home, since its set is convex) so that the sum respects the cap at least cost, and
-its duals are the next price series. It can stop after any round and has a plan; what cannot be met is priced and told.
-A plain price iteration would jump, because a linear home switches at a threshold price.
+its duals are the next price series. A plain price iteration would jump, since a linear home switches at a threshold.
+It can stop after any round and has a plan. What the mix then still misses is settled home by home: each in turn plans
+anew with the headroom that the others leave it, which never makes the fleet's objective worse.
 """
 
 from __future__ import annotations
@@ -23,7 +24,11 @@ Floats = NDArray[np.float64]
 
 MISS_EUR_PER_KWH = 2.0
 """Price of each kWh beyond the cap: above any tariff, below a stranded EV, about that of 3 K of discomfort."""
+FIRST_PRICE = 0.1
+"""First guess of the shadow price where the free plans pass the cap [EUR/kWh]: the usual spread of a day's tariffs."""
+SETTLE_PASSES = 2
 _WEIGHT_TOLERANCE = 1e-6
+_MISS_TOLERANCE_KW = 0.01
 
 
 @dataclass(frozen=True)
@@ -55,34 +60,53 @@ def coordinate(
     `price` (T,) is the shadow price to start from. Stops when no home offers anything better, after `rounds`, or when
     `may_go_on` says no. Raises TwinRicError SOLVE-FAILED. Against: one programme for all homes, tests/unit.
     """
-    capped = np.flatnonzero(np.isfinite(cap_kw))
     nothing = np.zeros(cap_kw.size)
     offers = [[lp.solve(nothing)] for lp in programmes]
     free = FleetPlan(tuple(offer[0] for offer in offers), nothing, nothing, 0)
-    if not capped.size or not np.any(free.net_kw[capped] > cap_kw[capped] + 1e-6):
+    over = free.net_kw > cap_kw + _MISS_TOLERANCE_KW
+    if not over.any():
         return free
-    shed = nothing.copy()
-    shed[capped] = MISS_EUR_PER_KWH
-    for start in (shed, np.where(np.isfinite(cap_kw), price, 0.0)):
-        if start.any():
-            _offer(programmes, offers, start)
-    weights, dual = _mix(offers, cap_kw, capped, hours)
-    taken = 1
+    capped = np.flatnonzero(np.isfinite(cap_kw))
+    dual = np.where(np.isfinite(cap_kw), price, 0.0)
+    dual = dual if dual.any() else np.where(over, FIRST_PRICE, 0.0)
+    weights = [np.ones(1) for _ in offers]
+    taken = 0
     while taken < rounds and may_go_on():
-        if not _offer(programmes, offers, dual):
+        if not _offer(programmes, offers, dual) and taken:
             break
         weights, dual = _mix(offers, cap_kw, capped, hours)
         taken += 1
-    homes = tuple(_mixed(offer, weight) for offer, weight in zip(offers, weights, strict=True))
-    plan = FleetPlan(homes, dual, nothing, taken)
-    miss = np.where(np.isfinite(cap_kw), np.maximum(plan.net_kw - cap_kw, 0), 0.0)
-    return FleetPlan(homes, dual, np.where(miss > 1e-6, miss, 0.0), taken)
+    homes = [_mixed(offer, weight) for offer, weight in zip(offers, weights, strict=True)]
+    _settle(programmes, homes, cap_kw)
+    plan = FleetPlan(tuple(homes), dual, nothing, taken)
+    miss = np.maximum(plan.net_kw - cap_kw, 0)
+    return FleetPlan(plan.homes, dual, np.where(miss > _MISS_TOLERANCE_KW, miss, 0.0), taken)
+
+
+def _settle(programmes: tuple[HomeLp, ...], homes: list[HomePlan], cap_kw: Floats) -> None:
+    """Replace plans, one home after the other, by the best answer to what the others leave, until none is missing."""
+    total = np.asarray(sum(plan.net_kw for plan in homes))
+    for _ in range(SETTLE_PASSES):
+        before = float(np.maximum(total - cap_kw, 0).sum())
+        for row, lp in enumerate(programmes):
+            if not np.any(total > cap_kw + _MISS_TOLERANCE_KW):
+                return
+            if not lp.flexible:
+                continue
+            headroom = cap_kw - (total - homes[row].net_kw)
+            plan = lp.solve(np.zeros(cap_kw.size), headroom, MISS_EUR_PER_KWH)
+            total = total - homes[row].net_kw + plan.net_kw
+            homes[row] = plan
+        if float(np.maximum(total - cap_kw, 0).sum()) > 0.9 * before:
+            return
 
 
 def _offer(programmes: tuple[HomeLp, ...], offers: list[list[HomePlan]], price: Floats) -> bool:
     """Let each home add its best plan at `price`; False when none of them is better than what it offered before."""
     better = False
     for lp, mine in zip(programmes, offers, strict=True):
+        if not lp.flexible:
+            continue
         plan = lp.solve(price)
         value = plan.cost_eur + lp.hours * float(price @ plan.net_kw)
         best = min(old.cost_eur + lp.hours * float(price @ old.net_kw) for old in mine)

@@ -6,9 +6,10 @@ one energy short at the EV's departure. Minimise
 
     sum_t hours * [ (buy + price) import + over_price over - (sell + price) export
                     + wear (charge + discharge) + ev_wear v2g + discomfort (cold + hot) ]
-    + ev_short_price short - battery_value E_T - ev_value Q_T - heat_value T_T
+    + ev_short_price short - battery_value E_T - ev_value Q_T - heat_value T_T + miss_price excess
 
-subject to the balance at the meter, the three storage recursions and the bounds. `price` is the fleet's shadow price of
+subject to the balance at the meter, the three storage recursions, the bounds, and import - export - excess <= headroom
+where the fleet leaves the home only so much. `price` is the fleet's shadow price of
 power. Since sell < buy everywhere (the caller sees to it), import and export never both flow.
 """
 
@@ -28,7 +29,8 @@ __all__ = ["HomeLp", "HomePlan", "HomeProblem"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int32]
 
-_METER = ("import", "over", "export", "pv")
+_METER = ("import", "over", "export", "pv", "excess")
+_BIG_KW = 1e4
 _BATTERY = ("charge", "discharge", "battery")
 _EV = ("ev_charge", "ev_discharge", "ev")
 _HEAT = ("heat_pump", "indoor", "cold", "hot")
@@ -74,7 +76,7 @@ class HomeProblem:
 
 @dataclass(frozen=True)
 class HomePlan:
-    """One home's plan; arrays (T,). `cost_eur` is the home's own objective, without the fleet's price."""
+    """One home's plan; arrays (T,)."""
 
     net_kw: Floats
     pv_kw: Floats
@@ -88,6 +90,7 @@ class HomePlan:
     ev_short_kwh: float
     over_kwh: float
     cost_eur: float
+    """The home's own objective: without the fleet's price and what it pays for excess."""
 
     def mixed(self, others: list[tuple[float, HomePlan]], share: float) -> HomePlan:
         """`share` of this plan and the given shares of `others`, which sum to 1: feasible too, the set is convex."""
@@ -112,7 +115,7 @@ class HomeLp:
         self._highs.silent()
         self._highs.setOptionValue("presolve", "off")
         self._highs.setOptionValue("threads", 1)
-        self._built = False
+        self._built = self._limited = False
         self._cost = np.zeros(self._columns)
         self._all = np.arange(self._columns, dtype=np.int32)
         self._warm = np.zeros(0)
@@ -122,6 +125,14 @@ class HomeLp:
     def hours(self) -> float:
         """Length of one step of the problem posed [h]."""
         return 0.0 if self._problem is None else self._problem.hours
+
+    @property
+    def flexible(self) -> bool:
+        """Whether the problem posed leaves the home any choice but curtailment."""
+        problem = self._problem
+        if problem is None:
+            return False
+        return problem.has_battery or problem.has_heat_pump or (problem.has_ev and bool(problem.ev_here.any()))
 
     def pose(self, problem: HomeProblem) -> None:
         """Put `problem`'s numbers into the programme; the basis of the last solution stays."""
@@ -135,6 +146,7 @@ class HomeLp:
         solver = self._highs
         solver.changeColsBounds(self._columns, self._all, low, high)
         solver.changeRowsBounds(row_low.size, np.arange(row_low.size, dtype=np.int32), row_low, row_high)
+        self._limited = False
         if problem.has_heat_pump:
             changed = np.flatnonzero(np.abs(self._warm - problem.warm_c_per_kw) > 1e-9)
             for step in changed.tolist():
@@ -142,8 +154,11 @@ class HomeLp:
                 solver.changeCoeff(row, column, -float(problem.warm_c_per_kw[step]))
             self._warm = problem.warm_c_per_kw
 
-    def solve(self, price: Floats) -> HomePlan:
-        """The plan that is best at the fleet's shadow price (T,) [EUR/kWh]. Raises TwinRicError SOLVE-FAILED."""
+    def solve(self, price: Floats, headroom_kw: Floats | None = None, miss_price: float = 0.0) -> HomePlan:
+        """The plan that is best at the fleet's shadow price (T,) [EUR/kWh].
+
+        With `headroom_kw` (T,), each kWh of net import beyond it costs `miss_price`. Raises TwinRicError SOLVE-FAILED.
+        """
         problem = self._problem
         if problem is None:
             raise TwinRicError("SOLVE-FAILED", "home", "(no problem posed)", "a posed problem")
@@ -151,7 +166,10 @@ class HomeLp:
         cost[self._at["import"]] += problem.hours * price
         cost[self._at["over"]] += problem.hours * price
         cost[self._at["export"]] -= problem.hours * price
+        if headroom_kw is not None:
+            cost[self._at["excess"]] = problem.hours * miss_price
         self._highs.changeColsCost(self._columns, self._all, cost)
+        self._set_headroom(headroom_kw)
         self._highs.run()
         if self._highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
             self._highs.clearSolver()
@@ -160,6 +178,14 @@ class HomeLp:
         if status != highspy.HighsModelStatus.kOptimal:
             raise TwinRicError("SOLVE-FAILED", "home", self._highs.modelStatusToString(status), "an optimal plan")
         return self._plan(problem, np.array(self._highs.getSolution().col_value))
+
+    def _set_headroom(self, headroom_kw: Floats | None) -> None:
+        if headroom_kw is None and not self._limited:
+            return
+        upper = np.full(self.steps, _BIG_KW) if headroom_kw is None else np.minimum(headroom_kw, _BIG_KW)
+        rows, lower = self._rows["headroom"], np.full(self.steps, -highspy.kHighsInf)
+        self._highs.changeRowsBounds(self.steps, rows, lower, upper)
+        self._limited = headroom_kw is not None
 
     # The programme --------------------------------------------------------------------------------------------
 
@@ -173,6 +199,7 @@ class HomeLp:
         cost[at["export"]] = -hours * problem.sell
         high[at["export"]] = problem.connection_kw if problem.export_allowed else 0.0
         high[at["pv"]] = problem.pv_kw
+        cost[at["excess"]] = 0.0  # priced by `solve` where there is a headroom
         cost[at["pv"]] = -1e-5 * hours  # of two equal plans the one that curtails less
         cost[self._short] = short
         if problem.has_battery:
@@ -197,7 +224,8 @@ class HomeLp:
 
     def _sides(self, problem: HomeProblem) -> tuple[Floats, Floats]:
         infinite = np.full(self.steps, highspy.kHighsInf)
-        low, high = [problem.load_kw], [problem.load_kw]
+        low = [problem.load_kw, -infinite]
+        high = [problem.load_kw, np.full(self.steps, _BIG_KW)]
         for present, start in ((problem.has_battery, problem.battery[0]), (problem.has_ev, problem.ev[0])):
             if present:
                 side = np.zeros(self.steps)
@@ -235,6 +263,9 @@ class HomeLp:
         for name, sign in signs.items():
             if name in at:
                 put(balance, at[name], float(sign))
+        headroom = rows("headroom")
+        for name, sign in (("import", 1), ("over", 1), ("export", -1), ("excess", -1)):
+            put(headroom, at[name], float(sign))
         stores = [("battery", "charge", "discharge", problem.battery[3])] * problem.has_battery
         stores += [("ev", "ev_charge", "ev_discharge", problem.ev[4])] * problem.has_ev
         for energy, charge, discharge, efficiency in stores:

@@ -24,6 +24,8 @@ Floats = NDArray[np.float64]
 
 CAP_MARGIN = 0.03
 """Share of a cap that is kept free in real time: the next minute differs from the last."""
+MISS_TOLERANCE_KW = 0.1
+"""A cap passed by no more than this counts as kept [kW]."""
 _EXPLAINED_HOMES = 20
 
 
@@ -82,7 +84,9 @@ class Optimizer:
         reason = _reason(
             why or "FOLLOW_PLAN", state, standing.plan, step, cap_kw=cap, given=given, safe=safe, miss=miss
         )
-        return Decision.of(state, safe.points, reason=reason, cap_miss_kw=miss, planned=bool(why))
+        return Decision.of(
+            state, safe.points, reason=reason, cap_miss_kw=miss if miss > MISS_TOLERANCE_KW else 0.0, planned=bool(why)
+        )
 
     def explain(self, state: State, home: str) -> Reason:
         """What the plan in force means for one home: energies of the horizon, relaxed limits, the fleet's price.
@@ -242,4 +246,4 @@ def _reason(
         words += [kind for kind, homes in safe.changed.items() if homes[row]]
         if words and len(details) < _EXPLAINED_HOMES:
             details[name] = " ".join(words)
-    return Reason("CAP_MISSED" if miss > 0 else code, numbers, details)
+    return Reason("CAP_MISSED" if miss > MISS_TOLERANCE_KW else code, numbers, details)

@@ -17,6 +17,8 @@ Floats = NDArray[np.float64]
 
 NO_LIMIT_KW = 100.0
 """PV limit that limits nothing: the schema's upper bound [kW]."""
+EXPORT_MARGIN = 0.2
+"""Share of the load that stays on the grid where exports are forbidden [1]."""
 _NEAR_ZERO_KW = 0.15
 """A planned exchange below this is meant to be none [kW]."""
 _HOLD_H = 1 / 12
@@ -85,7 +87,8 @@ def track(state: State, plan: PlanNow, policy: HemsPolicy) -> SetPoints:
 
 def _without_export(points: SetPoints, load_kw: Floats, pv_kw: Floats) -> SetPoints:
     """Discharge no more than is used, and curtail PV to what is used."""
-    used = load_kw + points.hvac_kw
+    # The next minute may use less than the last, so part of the load is left to the grid.
+    used = (1 - EXPORT_MARGIN) * load_kw + points.hvac_kw
     ev = np.maximum(points.ev_kw, -used)
     battery = np.maximum(points.battery_kw, -np.maximum(used + ev, 0))
     room = np.maximum(used + ev + battery, 0)

@@ -1,0 +1,6 @@
+"""`python -m xapps.hems_load --config FILE`."""
+
+from ric.launch import main
+from xapps.hems_load.app import HemsLoadApp
+
+main(HemsLoadApp)

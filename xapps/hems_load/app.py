@@ -1,0 +1,168 @@
+"""Shell of the HEMS: grid indications, forecasts and storage schedules in, set-points and twins out."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import ClassVar
+
+import numpy as np
+
+from ric.app_policies import PolicyOutcome
+from ric.app_spec import AppSpec, Ric
+from ric.bus.bus import TWIN_DESIRED, TWIN_FORECAST, TWIN_REPORTED
+from ric.bus.record import AckStatus, TwinState
+from ric.clock import Deadline, to_ns
+from ric.columns import Table
+from ric.decision import Reason
+from ric.e2sm import grid
+from ric.errors import TwinRicError
+from ric.runtime import App, AppRuntime
+from xapps.hems_load.config import HemsConfig
+from xapps.hems_load.decision import Decision
+from xapps.hems_load.fleet import FleetDecision, FleetState, decide_fleet, fall_back_fleet
+from xapps.hems_load.optimizer import Limits, Optimizer
+from xapps.hems_load.policy import POLICY_TYPE_ID, HemsPolicy
+from xapps.hems_load.state import NodeMemory
+
+__all__ = ["HemsLoadApp"]
+
+KINDS = ("home_report", "home_static", "storage_report", "feeder_report", "outlook")
+GRID = (grid.NAME, grid.VERSION)
+FORECAST, SCHEDULE = "demand_forecast_15min/", "storage_schedule/"
+TWINS = {"home_report": "home_fleet", "feeder_report": "feeder", "outlook": "outlook", "storage_report": "storage"}
+VERIFIED_KW = 1e-3
+
+
+class HemsLoadApp(App[HemsConfig, HemsPolicy, FleetState, FleetDecision]):
+    """Decides the set-points of every device in every home, each minute, from plans for the next 24 hours."""
+
+    spec: ClassVar[AppSpec] = AppSpec("hems_load", Ric.NEAR_RT, 1_000.0, POLICY_TYPE_ID, frozenset({"e2"}))
+    config_type: ClassVar[type[HemsConfig]] = HemsConfig
+    policy_type: ClassVar[type[HemsPolicy]] = HemsPolicy
+
+    def __init__(self, config: HemsConfig, runtime: AppRuntime) -> None:
+        super().__init__(config, runtime)
+        self._memories: dict[str, NodeMemory] = {}
+        self._optimizers: dict[str, Optimizer] = {}
+        self._due: set[str] = set()
+        self._published_ns: dict[tuple[str, str], int] = {}
+        self._unpublished: list[tuple[str, Table]] = []
+        self._unanswered: dict[str, TwinState] = {}
+
+    async def rebuild(self) -> None:
+        """Take the newest forecasts and storage schedules from the bus; the homes themselves report within a minute."""
+        for topic, prefix in ((TWIN_FORECAST, FORECAST), (TWIN_DESIRED, SCHEDULE)):
+            for twin in (await self.links.twins.rebuild(topic, prefix)).values():
+                self._on_twin(topic, twin)
+
+    async def connect(self) -> None:
+        """Subscribe to the grid service model at every node; follow forecasts and schedules."""
+        await self.runtime.follow_twins((TWIN_FORECAST, TWIN_DESIRED), self._on_twin)
+        trigger, action = grid.encode_trigger(self.config.report_period_ms), grid.encode_action(KINDS)
+        self.runtime.follow_e2(GRID, trigger=trigger, action=action, handler=self._on_report)
+
+    def _on_report(self, node: str, header: bytes, message: bytes) -> int | None:
+        report = grid.decode_indication(header, message)
+        self._unpublished += [(node, table) for kind, table in report.tables.items() if kind in TWINS]
+        if not self._memory(node).add(report.tables):
+            return None
+        self._due.add(node)
+        return report.source_time_ns
+
+    def _on_twin(self, _: str, twin: TwinState) -> int | None:
+        if twin.twin_id.startswith(FORECAST):
+            self._memory(twin.twin_id.removeprefix(FORECAST)).forecast = twin.table
+        elif twin.twin_id.startswith(SCHEDULE):
+            self._memory(twin.twin_id.removeprefix(SCHEDULE)).schedule = twin.table
+            self._unanswered[twin.twin_id] = twin
+        return None
+
+    def _memory(self, node: str) -> NodeMemory:
+        return self._memories.setdefault(node, NodeMemory())
+
+    def observe(self, now_ns: int) -> FleetState | None:  # noqa: ARG002 - the reports' time is the one that counts
+        """The nodes that have reported since the last cycle."""
+        due, self._due = sorted(self._due), set()
+        states = [self._memories[node].state(node, self.config.horizon_steps) for node in due]
+        nodes = tuple(state for state in states if state is not None)
+        for state in nodes:
+            limits = Limits(self.config.plan_every_s, self.config.price_rounds)
+            self._optimizers.setdefault(state.node, Optimizer(limits))
+        return FleetState(nodes) if nodes else None
+
+    def decide(self, state: FleetState, policy: HemsPolicy) -> FleetDecision:
+        """Set-points from the plans in force, or from new ones where they are due."""
+        deadline = Deadline(self.config.coordination_ms)
+        return decide_fleet(state, policy, self._optimizers, lambda: not deadline.late)
+
+    def fallback(self, state: FleetState | None, policy: HemsPolicy, reason: Reason) -> FleetDecision | None:
+        """Comfortable rooms, charging cars, no export."""
+        return None if state is None else fall_back_fleet(state, policy, reason)
+
+    async def act(self, decision: FleetDecision) -> None:
+        """Publish the twins, control every node, answer the storage schedules. Raises the first node's fault."""
+        await self._publish()
+        faults = await asyncio.gather(*(self._control(node) for node in decision.nodes))
+        for fault in faults:
+            if fault is not None:
+                raise fault
+
+    async def _publish(self) -> None:
+        tables, self._unpublished = self._unpublished, []
+        newest = {(node, table.kind): table for node, table in tables}
+        for (node, kind), table in newest.items():
+            if table.source_time_ns > self._published_ns.get((node, kind), 0):
+                self._published_ns[node, kind] = table.source_time_ns
+                # An outlook holds for its whole length; the other twins are as old as their report.
+                valid_ms = 0 if kind == "outlook" else self.config.twin_valid_for_ms
+                await self.links.twins.publish(TWIN_REPORTED, f"{TWINS[kind]}/{node}", kind, table, valid_ms)
+
+    async def _control(self, node: Decision) -> TwinRicError | None:
+        fault = None
+        for wanted in (node.homes, node.storage):
+            if wanted is None:
+                continue
+            try:
+                await self._put_in_force(node, wanted)
+            except TwinRicError as error:
+                fault = fault or error
+        await self._answer(node, fault)
+        return fault
+
+    async def _put_in_force(self, node: Decision, wanted: Table) -> None:
+        """Raises TwinRicError E2-UNVERIFIED when the node acknowledges other values than were asked for."""
+        valid_until_ns = to_ns(self.links.clock.now_s() + self.config.valid_for_s)
+        header, message = grid.encode_control(grid.GridControl(wanted, valid_until_ns, node.reason.code))
+        self.runtime.metrics.count_message("e2", "out")
+        outcome = await self.links.need_e2().control(
+            node.node, GRID, header, message, deadline_s=self.config.control_deadline_s
+        )
+        in_force = grid.decode_outcome(outcome)
+        for name, values in wanted.columns.items():
+            if in_force.ids != wanted.ids or np.abs(in_force[name] - values).max(initial=0.0) > VERIFIED_KW:
+                raise TwinRicError("E2-UNVERIFIED", f"{wanted.kind}.{name}", node.node, "the values asked for")
+
+    async def _answer(self, node: Decision, fault: TwinRicError | None) -> None:
+        """Tell `twin.ack` what became of a new storage schedule."""
+        twin = self._unanswered.pop(f"{SCHEDULE}{node.node}", None)
+        if twin is None:
+            return
+        if node.storage is not None and fault is None:
+            await self.links.twins.acknowledge(twin, AckStatus.ACCEPTED)
+        else:
+            why = str(fault) if fault is not None else "no step of the schedule holds now for a unit of this node"
+            await self.links.twins.acknowledge(twin, AckStatus.REJECTED, why)
+
+    def applies(self, policy: HemsPolicy) -> bool:
+        """Whether the node that the policy names is known, or may still connect."""
+        return not policy.e2_node_id or not self._memories or policy.e2_node_id in self._memories
+
+    def policy_outcome(self, policy: HemsPolicy, decision: FleetDecision) -> PolicyOutcome:
+        """Enforced unless the policy limits imports and a node misses the limit, now or in its plan."""
+        if policy.import_cap_kw is None and policy.dr_event is None:
+            return PolicyOutcome(True)
+        for node in decision.nodes:
+            if policy.e2_node_id in ("", node.node) and node.cap_miss_kw > 0:
+                text = f"{node.node}: import beyond the limit by {node.cap_miss_kw:.1f} kW, now or as planned"
+                return PolicyOutcome(False, "OTHER_REASON", text)
+        return PolicyOutcome(True)
