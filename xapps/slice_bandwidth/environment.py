@@ -10,9 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xapps.slice_bandwidth.baselines import Situation
-from xapps.slice_bandwidth.lattice import SPLITS, Bounds, index_of, nearest_split, permitted
-from xapps.slice_bandwidth.model import SLOT_MBPS, SLOT_STEP, STATIC_SLOTS, LinkModel, Prediction, predict
-from xapps.slice_bandwidth.objective import Limits, Objective, evaluate, limits_of, moved_slots
+from xapps.slice_bandwidth.lattice import SPLITS, Bounds, index_of, nearest_split, permitted, sum_over_slices
+from xapps.slice_bandwidth.model import (
+    ALL_SLOTS,
+    CALENDAR_SLOTS,
+    SLOT_MBPS,
+    SLOT_STEP,
+    STATIC_SLOTS,
+    LinkModel,
+    Prediction,
+    predict,
+)  # fmt: skip
+from xapps.slice_bandwidth.objective import Limits, Objective, cost_table, evaluate, limits_of, moved_slots
 from xapps.slice_bandwidth.policy import SlicePolicy
 from xapps.slice_bandwidth.rl_agent import BASE_LIMIT, FEATURES, LIMIT, Observation, features
 from xapps.slice_bandwidth.state import HISTORY
@@ -157,6 +166,17 @@ class VectorSliceEnv:
         """The true link of each environment, shaped for `predict_table`."""
         return LinkModel(*(np.asarray(value)[:, None, :] for value in vars(self.link).values()))
 
+    def held_cost(self, periods: int, discount: float) -> Floats:
+        """True discounted cost (N, 525) of holding each split for `periods`, its move included; hindsight."""
+        table, queue = np.zeros((self.number, CALENDAR_SLOTS + 1, 3)), self.queue_mbit[:, None, :]
+        for ahead in range(periods):
+            load = self.traffic.offered_mbps[min(self.at + ahead, len(self.traffic.offered_mbps) - 1)]
+            got = predict(load[:, None, :], queue, ALL_SLOTS, self.period_s[:, None, None], self.table_link)
+            table += discount**ahead * cost_table(got, self.policies.limits)[1]
+            queue = got.queue_mbit
+        moves = moved_slots(self.slots[:, None, :], SPLITS)
+        return np.asarray(sum_over_slices(table) + self.policies.limits.slot_move_cost[:, None] * moves)
+
     def step(self, rows: Rows) -> StepResult:
         """Put the splits `rows` (N,) in force for one period."""
         slots = SPLITS[rows]
@@ -183,7 +203,7 @@ class SliceBandwidthEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
 
     ## Observation space
     `Box(-10, 30, (21, 3, 36), float32)`: for 0..20 slots (axis 0) of each slice (axis 1), the columns of
-    `rl_agent.features`: cost by the analytic queue for five loads that may come (0-4), eq (3)'s terms (5-7), broken
+    `rl_agent.features`: cost by the analytic queue for loads that may come (0-4), eq (3)'s terms (5-7), broken
     limits (8), load history against capacity (9-13), trends (14-15), backlog (16), move (17-18), slot count (19),
     slice (20-22), alarm, third-term form, period, move cost, idle slots, whole load, its change (23-29), weights
     (30-32), price of violations (33), measured delay and jitter against their limits (34-35).

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xapps.slice_bandwidth.baselines import gradient_transfer, myopic_oracle, static_split
 from xapps.slice_bandwidth.environment import VectorSliceEnv
-from xapps.slice_bandwidth.rl_agent import Actor, choose
+from xapps.slice_bandwidth.rl_agent import BASE, MOVE, MOVE_WEIGHT, Actor, choose
 
-__all__ = ["HELD_OUT_SEEDS", "SUITES", "VALIDATION_SEEDS", "Figures", "compare", "gap_closed", "refusals", "rules"]
+__all__ = [
+    "HELD_OUT_SEEDS", "SUITES", "VALIDATION_SEEDS", "Figures", "compare", "gap_closed",
+    "refusals", "rules", "summary",
+]  # fmt: skip
 
 Rule = Callable[[VectorSliceEnv], NDArray[np.intp]]
 
@@ -39,6 +43,11 @@ class Figures:
     cost_by_seed: tuple[float, ...]
 
 
+def prior_scores(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What the actor scores before training, so that the card shows what training adds."""
+    return np.asarray(-rows[:, BASE] - MOVE_WEIGHT * rows[:, MOVE])
+
+
 def rules(actor: Actor | None) -> dict[str, Rule]:
     """The controllers by name; `oracle_coming_load` knows the coming load and the true link, nobody else does."""
     table: dict[str, Rule] = {
@@ -49,6 +58,9 @@ def rules(actor: Actor | None) -> dict[str, Rule]:
             env.situation(clairvoyant=True), env.policies.limits, env.table_link, env.mask()
         ),
     }
+    table["untrained_prior"] = lambda env: choose(
+        prior_scores, env.observation(), env.policies.limits, env.nominal, env.mask()
+    )
     if actor is not None:
         trained = actor
         table["rl"] = lambda env: choose(trained, env.observation(), env.policies.limits, env.nominal, env.mask())
@@ -85,7 +97,7 @@ def compare(
 def gap_closed(figures: Mapping[str, Figures], baseline: str) -> float:
     """Share of the way from `baseline` to the oracle of the coming load that the actor goes; above 1 it beats it."""
     best = figures["oracle_coming_load"].cost
-    return (figures[baseline].cost - figures["rl"].cost) / (figures[baseline].cost - best)
+    return (figures[baseline].cost - figures["rl"].cost) / max(figures[baseline].cost - best, 1e-9)
 
 
 def refusals(figures_by_suite: Mapping[str, Mapping[str, Figures]]) -> list[str]:
@@ -97,3 +109,13 @@ def refusals(figures_by_suite: Mapping[str, Mapping[str, Figures]]) -> list[str]
         for seed, (rl, other) in enumerate(zip(figures["rl"].cost_by_seed, figures[name].cost_by_seed, strict=True))
         if rl >= other
     ]
+
+
+def summary(figures_by_suite: Mapping[str, Mapping[str, Figures]]) -> dict[str, Any]:
+    """The figures as the model card holds them."""
+    others = ("static", "gradient_eq2", "oracle_last_load", "untrained_prior")
+    closed = {
+        suite: {name: round(gap_closed(rows, name), 4) for name in others} for suite, rows in figures_by_suite.items()
+    }
+    rows = {suite: {name: asdict(row) for name, row in held.items()} for suite, held in figures_by_suite.items()}
+    return {"held_out": rows, "gap_to_oracle_of_coming_load_closed": closed}

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "CALENDAR_SLOTS", "CONTROL", "MONITORING", "PROTECTION", "SLICES", "SLOT_MBPS", "SLOT_STEP", "S_NSSAI",
-    "STATIC_SLOTS", "LinkModel", "Prediction", "predict", "predict_table",
+    "ALL_SLOTS", "CALENDAR_SLOTS", "CONTROL", "MONITORING", "PROTECTION", "SLICES", "SLOT_MBPS", "SLOT_STEP",
+    "S_NSSAI", "STATIC_SLOTS", "LinkModel", "Prediction", "predict", "predict_table",
 ]  # fmt: skip
 
 Floats = NDArray[np.float64]
@@ -75,25 +75,32 @@ def predict(
     share = np.minimum(1.0, np.abs(end - start) / np.maximum(change, 1e-9))
     mean = share * (start + end) / 2 + (1 - share) * end
     square = share * (start * start + start * end + end * end) / 3 + (1 - share) * end * end
-    waiting = _burst_backlog(offered_mbps, capacity, period_s, link)
+    waiting = _burst_backlog(offered_mbps, capacity, mean, period_s, link)
     own = link.burst_mbit / 2  # a bit waits on average for half of its own burst
     to_ms = 1e3 / capacity
     variance = np.maximum(square - mean * mean, 0.0) + waiting * waiting + own * own / 3
     return Prediction(link.base_delay_ms + (mean + waiting + own) * to_ms, np.sqrt(variance) * to_ms, end)
 
 
-def _burst_backlog(offered_mbps: Floats, capacity: Floats, period_s: Floats | float, link: LinkModel) -> Floats:
-    """Mean backlog that bursts cause [Mbit]: Pollaczek-Khinchine, at most a random walk's spread over the period."""
+def _burst_backlog(
+    offered_mbps: Floats, capacity: Floats, fluid_mbit: Floats, period_s: Floats | float, link: LinkModel
+) -> Floats:
+    """Mean backlog [Mbit] that bursts add to the fluid one of `fluid_mbit`.
+
+    Pollaczek-Khinchine below saturation, at most half a random walk's spread over the period (a reflected one's mean is
+    0.53 of it), and less while the fluid backlog keeps the queue from running empty.
+    """
     rho = np.minimum(offered_mbps / capacity, _SATURATED)
     stationary = link.burst_mbit * rho / (2 * (1 - rho))
-    spread = 0.4 * np.sqrt(np.maximum(offered_mbps, 0.0) * link.burst_mbit * period_s)
-    return np.asarray(np.minimum(stationary, spread))
+    limit = 0.5 * np.sqrt(np.maximum(offered_mbps, 1e-3) * link.burst_mbit * period_s)
+    return np.asarray(np.minimum(stationary, limit) * np.exp(-fluid_mbit / limit))
 
 
-_ALL_SLOTS = np.arange(CALENDAR_SLOTS + 1)[:, None]
+ALL_SLOTS = np.arange(CALENDAR_SLOTS + 1)[:, None]
+"""(21, 1): every slot count, shaped for tables (..., 21, 3)."""
 
 
 def predict_table(offered_mbps: Floats, queue_mbit: Floats, period_s: Floats | float, link: LinkModel) -> Prediction:
     """Predictions (..., 21, 3) for 0..20 slots per slice: all that a separable objective needs for every split."""
     period = np.asarray(period_s, dtype=np.float64)[..., None, None]
-    return predict(offered_mbps[..., None, :], queue_mbit[..., None, :], _ALL_SLOTS, period, link)
+    return predict(offered_mbps[..., None, :], queue_mbit[..., None, :], ALL_SLOTS, period, link)

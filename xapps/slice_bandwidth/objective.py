@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from xapps.slice_bandwidth.model import SLOT_MBPS, Prediction
+from xapps.slice_bandwidth.model import ALL_SLOTS, SLOT_MBPS, Prediction
 from xapps.slice_bandwidth.policy import SlicePolicy, ThirdTerm
 
 __all__ = ["Limits", "Objective", "cost_table", "evaluate", "limits_of", "moved_slots"]
@@ -92,9 +92,6 @@ def evaluate(delay_ms: Floats, jitter_ms: Floats, slots: NDArray[np.int64], limi
     return Objective(terms, violations)
 
 
-_ALL_SLOTS = np.arange(21)[:, None]
-
-
 def _per_slot(limits: Limits) -> Limits:
     """The same limits with an axis for the slot count before the slices."""
     return Limits(
@@ -110,7 +107,7 @@ def cost_table(prediction: Prediction, limits: Limits) -> tuple[Objective, Float
     `prediction` is of :func:`model.predict_table`. Eq (3) and the constraints are separable, so the cost of a split is
     the sum of three entries.
     """
-    objective = evaluate(prediction.delay_ms, prediction.jitter_ms, _ALL_SLOTS, _per_slot(limits))
+    objective = evaluate(prediction.delay_ms, prediction.jitter_ms, ALL_SLOTS, _per_slot(limits))
     penalty = objective.violations.sum(axis=-1) * limits.violation_cost[..., None, :]
     return objective, objective.terms.sum(axis=-1) + penalty
 

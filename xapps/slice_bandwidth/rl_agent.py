@@ -13,10 +13,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xapps.slice_bandwidth.lattice import sum_over_slices
-from xapps.slice_bandwidth.model import CALENDAR_SLOTS, SLOT_MBPS, LinkModel, predict_table
+from xapps.slice_bandwidth.model import ALL_SLOTS, CALENDAR_SLOTS, SLOT_MBPS, LinkModel, predict, predict_table
 from xapps.slice_bandwidth.objective import Limits, cost_table
 
-__all__ = ["BASE", "FEATURES", "ROWS", "Actor", "Observation", "choose", "features", "split_logits"]
+__all__ = [
+    "BASE",
+    "FEATURES",
+    "MOVE",
+    "MOVE_WEIGHT",
+    "ROWS",
+    "Actor",
+    "Observation",
+    "choose",
+    "features",
+    "split_logits",
+]
 
 Floats = NDArray[np.float64]
 Features = NDArray[np.float32]
@@ -28,6 +39,8 @@ ROWS = (CALENDAR_SLOTS + 1) * 3
 BASE = 0
 """Column of the cost that the analytic queue predicts should the last load persist: the actor starts from it."""
 BASE_LIMIT = 30.0
+MOVE, MOVE_WEIGHT = 18, 0.5
+"""Column of the price of moving, and its weight in the prior: two changes of one slot are one that changes hands."""
 LIMIT = 10.0
 LAGS = (1, 2, 3, 5, 8)
 
@@ -69,16 +82,24 @@ def features(seen: Observation, limits: Limits, link: LinkModel) -> Features:
 
 
 def _cost_columns(out: Features, seen: Observation, limits: Limits, link: LinkModel) -> None:
-    """Columns 0-8: eq (3) per slot count for five loads that may come, and its terms for the first of them."""
+    """Columns 0-8: predicted cost per slot count.
+
+    Should the last load persist for two periods (0); of the coming period for four loads that may come (1-4); eq (3)'s
+    terms and the price of broken limits for the first of these (5-8).
+    """
     history = seen.offered_mbps
     last = history[..., -1, :]
     trend = last - history[..., -2, :]
-    loads = np.stack([last, np.maximum(last + trend, 0.0), last * 1.3, history.max(axis=-2), history.mean(axis=-2)])
+    loads = np.stack([last, np.maximum(last + trend, 0.0), last * 1.3, history.max(axis=-2)])
     prediction = predict_table(loads, seen.queue_mbit[None], seen.period_s[None], link)
     objective, cost = cost_table(prediction, limits)
-    out[..., 0] = np.minimum(cost[0], BASE_LIMIT)
-    for column in range(1, 5):
-        out[..., column] = np.log1p(cost[column])
+    # One period alone would call a backlog free that breaks the limits in the next one.
+    period = np.asarray(seen.period_s)[..., None, None]
+    later = predict(last[..., None, :], prediction.queue_mbit[0], ALL_SLOTS, period, link)
+    _, cost_later = cost_table(later, limits)
+    out[..., BASE] = np.minimum((cost[0] + cost_later) / 2, BASE_LIMIT)
+    for column in range(4):
+        out[..., column + 1] = np.log1p(cost[column])
     out[..., 5:8] = np.log1p(objective.terms[0])
     out[..., 8] = objective.violations[0].sum(axis=-1) * limits.violation_cost[..., None, :] / 5
 

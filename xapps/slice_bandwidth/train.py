@@ -1,4 +1,4 @@
-"""Train the actor: all-action policy gradient on the coming period's cost, then PPO for what lies beyond it.
+"""Train the actor: all-action policy gradient on the cost of holding each split, then PPO on what really follows.
 
 `python -m xapps.slice_bandwidth.train` writes models/actor.onnx and models/model_card.json, unless the trained actor
 fails the gate: it must beat the static split and eq (2) on every held-out seed of every suite.
@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ric.learned import load_model
-from xapps.slice_bandwidth.baselines import lattice_cost
 from xapps.slice_bandwidth.environment import VectorSliceEnv
 from xapps.slice_bandwidth.evaluation import (
     HELD_OUT_SEEDS,
@@ -30,20 +29,19 @@ from xapps.slice_bandwidth.evaluation import (
     VALIDATION_SEEDS,
     Figures,
     compare,
-    gap_closed,
     refusals,
     rules,
+    summary,
 )  # fmt: skip
 from xapps.slice_bandwidth.lattice import SPLITS
-from xapps.slice_bandwidth.rl_agent import BASE, FEATURES, features
+from xapps.slice_bandwidth.rl_agent import BASE, FEATURES, MOVE, MOVE_WEIGHT, features
 
 MODELS = Path(__file__).parent / "models"
-MOVE = 18
-"""Feature column of the price of moving; two moves of one slot are one slot that changes hands."""
 PICK = torch.zeros(63, len(SPLITS)).scatter_(0, torch.from_numpy((SPLITS * 3 + np.arange(3)).T.copy()), 1.0)
 """(63, 525): which three scores make a split's logit."""
 NEVER = -1e9
-COST_CAP = 20.0
+COST_CAP = 30.0
+HELD_PERIODS, HELD_DISCOUNT = 4, 0.7
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ class ScoreNet(nn.Module):
 
     def forward(self, rows: Any) -> Any:
         """See the class."""
-        prior = -rows[..., BASE] - 0.5 * rows[..., MOVE]
+        prior = -rows[..., BASE] - MOVE_WEIGHT * rows[..., MOVE]
         return (self.body(rows)[..., 0] + prior) * self.log_sharpness.exp()
 
 
@@ -115,7 +113,7 @@ class Batch:
     action: Any
     log_probability: Any
     reward: Any
-    coming_cost: Any
+    held_cost: Any
     here: Any
 
 
@@ -136,7 +134,7 @@ class Rollout:
         draw, done = torch.Generator().manual_seed(seed), False
         while not done:
             rows, mask = features(env.observation(), env.policies.limits, env.nominal), env.mask()
-            cost = lattice_cost(env.situation(clairvoyant=True), env.policies.limits, env.table_link)
+            cost = env.held_cost(HELD_PERIODS, HELD_DISCOUNT)
             with torch.no_grad():
                 tensor = torch.from_numpy(rows)
                 log_p = log_probabilities(self.net, tensor, torch.from_numpy(mask))
@@ -209,8 +207,8 @@ class Trainer:
         self.average.load_state_dict(weights)
 
     def all_action_step(self, batch: Batch) -> None:
-        """Descend the expected cost of the coming period over all splits: exact in the action, no variance."""
-        rows, mask, cost = batch.rows.flatten(0, 1), batch.mask.flatten(0, 1), batch.coming_cost.flatten(0, 1)
+        """Descend the expected cost of holding the split drawn: exact over all splits, so without their variance."""
+        rows, mask, cost = batch.rows.flatten(0, 1), batch.mask.flatten(0, 1), batch.held_cost.flatten(0, 1)
         for index in torch.randperm(len(rows)).split(self.settings.minibatch):
             log_p = log_probabilities(self.net, rows[index], mask[index])
             loss = (log_p.exp() * cost[index]).sum(dim=-1).mean()
@@ -285,7 +283,6 @@ class Trainer:
 
 def _tell(what: object) -> None:
     sys.stderr.write(json.dumps(what) + "\n")
-    sys.stderr.flush()
 
 
 def validation_cost(trainer: Trainer) -> float:
@@ -329,7 +326,7 @@ def export(net: ScoreNet, path: Path) -> None:
             nodes.append(helper.make_node("Relu", [name], [f"a{layer}"]))
             name = f"a{layer}"
     prior = np.zeros((FEATURES, 1), dtype=np.float32)
-    prior[BASE, 0], prior[MOVE, 0] = -1.0, -0.5
+    prior[BASE, 0], prior[MOVE, 0] = -1.0, -MOVE_WEIGHT
     arrays |= {"prior": prior, "sharpness": net.log_sharpness.detach().exp().numpy().reshape(1), "last": np.array([1])}
     nodes += [
         helper.make_node("MatMul", ["rows", "prior"], ["base"]),
@@ -386,14 +383,10 @@ def main() -> None:
         "settings": asdict(settings),
         "training_minutes": round(minutes, 2),
         "held_out_seeds": HELD_OUT_SEEDS,
-        "held_out": {suite: {name: asdict(row) for name, row in rows.items()} for suite, rows in figures.items()},
-        "gap_to_oracle_of_coming_load_closed": {
-            suite: {name: round(gap_closed(rows, name), 4) for name in ("static", "gradient_eq2", "oracle_last_load")}
-            for suite, rows in figures.items()
-        },
+        **summary(figures),
         "curve": curve,
     }
-    _tell(card["gap_to_oracle_of_coming_load_closed"])
+    _tell(summary(figures)["gap_to_oracle_of_coming_load_closed"])
     if problems:
         candidate.unlink()
         sys.exit("refused, the model does not beat the baselines:\n" + "\n".join(problems))

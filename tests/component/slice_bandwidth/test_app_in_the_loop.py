@@ -1,0 +1,238 @@
+"""The app in its real runtime, on a memory bus and simulated time, with an E2 peer that keeps a FlexE calendar."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import numpy as np
+import pytest
+
+from e2sim.ran.flexe import FlexeCalendar
+from ric.bus.bus import RIC_DECISIONS, TWIN_REPORTED, MemoryBus
+from ric.bus.record import decode
+from ric.clock import SimClock
+from ric.e2sm import ccc, dapp, kpm
+from ric.links import Links
+from ric.pb.twinric.bus.v1.record_pb2 import (
+    PERCEIVED_SEVERITY_CLEARED,
+    PERCEIVED_SEVERITY_CRITICAL,
+    Alarm,
+    DecisionRecord,
+)  # fmt: skip
+from ric.runtime import AppRuntime
+from xapps.slice_bandwidth.app import SliceBandwidthApp
+from xapps.slice_bandwidth.config import SliceBandwidthConfig
+from xapps.slice_bandwidth.model import S_NSSAI
+from xapps.slice_bandwidth.policy import SlicePolicy
+from xapps.slice_bandwidth.state import MEASUREMENT_NAMES
+
+pytestmark = pytest.mark.timeout(60)
+NODE = "00101-e2000001"
+START_S = 1_000_000
+
+
+class Peer:
+    """One E2 node behind the client's interface: hands indications to the app, puts controls in force."""
+
+    def __init__(self):
+        self.calendar = FlexeCalendar((5, 10, 5), (1, 2, 1))
+        self.handlers = {}
+        self.controls = []
+        self.disobeys = False
+
+    async def start(self):
+        return
+
+    async def stop(self):
+        return
+
+    async def follow(self, service_model, *, trigger, action, handler):
+        self.handlers[service_model[0]] = handler
+        await asyncio.Event().wait()
+
+    async def control(self, e2_node_id, service_model, header, payload, *, deadline_s=1.0):
+        ratios = ccc.decode_control(header, payload)
+        by_name = {ratio.s_nssai: ratio.rrm_policy_dedicated_ratio // ccc.SLOT_PERCENT for ratio in ratios}
+        slots = [by_name[name] for name in S_NSSAI]
+        self.controls.append(slots)
+        if not self.disobeys:
+            self.calendar.allocate(slots)
+        held = self.calendar.slots
+        return ccc.encode_outcome(
+            tuple(
+                ccc.SliceRatio(s_nssai=name, rrm_policy_dedicated_ratio=int(number) * 5)
+                for name, number in zip(S_NSSAI, held, strict=True)
+            )
+        )
+
+    def report(self, step, load_mbps):
+        items = tuple(kpm.KpmItem("", name) for name in S_NSSAI)
+        volume = np.array(load_mbps) * 0.1
+        rows = {
+            "DRB.PdcpSduVolumeDL": volume,
+            "TWINRIC.FlexeSlots": self.calendar.slots,
+            "DRB.RlcSduDelayDl": [5.0] * 3,
+        }
+        values = np.array([np.asarray(rows.get(name, np.ones(3)), dtype=float) for name in MEASUREMENT_NAMES])
+        values[MEASUREMENT_NAMES.index("TWINRIC.QueueDl")] = 0.0
+        time_ns = START_S * 10**9 + step * 100_000_000
+        report = kpm.KpmReport(NODE, time_ns, 100, MEASUREMENT_NAMES, items, values)
+        self.handlers[kpm.NAME](NODE, *kpm.encode_indication(report))
+
+    def alarm(self, step, severity=PERCEIVED_SEVERITY_CRITICAL, application="fault_alarm"):
+        alarm = Alarm(managed_object="feeder/lv1/section/3", application=application,
+                      specific_problem="PHASE_TO_GROUND", perceived_severity=severity)  # fmt: skip
+        time_ns = START_S * 10**9 + step * 100_000_000 + 7_000_000
+        self.handlers[dapp.NAME](NODE, *dapp.encode_indication(dapp.DAppReport(NODE, time_ns, 1, 1, alarm)))
+
+
+class Bench:
+    def __init__(self, policy, settings):
+        self.clock, self.bus, self.peer = SimClock(float(START_S)), MemoryBus(), Peer()
+        config = SliceBandwidthConfig(a1_address="", stale_after_s=30.0, enforce_budget=False, **settings)
+        links = Links(SliceBandwidthApp.spec, SlicePolicy, config, self.clock, bus=self.bus)
+        links.e2 = self.peer
+        self.runtime = AppRuntime(SliceBandwidthApp, config, links)
+        self.runtime.policies.put("p1", 1, policy, None)
+        self.decisions = self.bus.follow([RIC_DECISIONS])
+
+    async def decision(self):
+        message = await asyncio.wait_for(anext(self.decisions), 10)
+        return DecisionRecord.FromString(message.value)
+
+    async def after(self, step, load_mbps):
+        await self.clock.advance_to(START_S + step * 0.1)
+        self.peer.report(step, load_mbps)
+        return await self.decision()
+
+    async def twin(self):
+        held = await self.bus.latest(TWIN_REPORTED)
+        return decode(held[f"slice/{NODE}"].value)
+
+
+@asynccontextmanager
+async def running(policy=None, **settings):
+    bench = Bench(policy or {}, settings)
+    task = asyncio.create_task(bench.runtime.run())
+    await bench.runtime.ready.wait()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    try:
+        yield bench
+    finally:
+        bench.runtime.stop()
+        await asyncio.wait_for(task, 5)
+
+
+CALM, CONGESTED = (8e3, 4e3, 9e3), (48e3, 4e3, 9e3)
+
+
+@pytest.mark.parametrize("mode", ["rl", "oracle"])
+async def test_app_congestion_of_control_is_answered_in_one_cycle_and_verified(mode):
+    async with running({"mode": mode}) as bench:
+        for step in range(1, 5):
+            await bench.after(step, CALM)
+        before = bench.peer.calendar.slots[0]
+        record = await bench.after(5, CONGESTED)
+        assert bench.peer.calendar.slots[0] > before
+        assert bench.peer.calendar.slots[0] >= 8
+        assert not record.safe_action
+        numbers = record.numbers
+        assert numbers["objective_after"] + 3 * numbers["violations_after"] < (
+            numbers["objective_before"] + 3 * numbers["violations_before"]
+        )
+        twin = await bench.twin()
+        assert twin.table["flexe_slots"].tolist() == bench.peer.calendar.slots.tolist()
+        assert twin.table["offered_mbps"] == pytest.approx(CONGESTED)
+
+
+async def test_app_controls_only_when_the_split_changes():
+    async with running({"mode": "static"}) as bench:
+        for step in range(1, 4):
+            record = await bench.after(step, CALM)
+            assert record.reason_code == "STATIC_SPLIT"
+        assert bench.peer.controls == []
+
+
+async def test_app_fault_alarm_puts_protection_and_control_first_until_the_hold_is_over():
+    # Moving is free here, because one period's gain does not pay a myopic optimum for giving slots up.
+    async with running({"mode": "oracle", "alarm_hold_s": 0.5, "slot_move_cost": 0}) as bench:
+        for step in range(1, 4):
+            await bench.after(step, CALM)
+        assert bench.peer.calendar.slots[1] < 8
+        bench.peer.alarm(3)
+        record = await bench.decision()
+        assert record.reason_code == "PROTECTION_FIRST"
+        assert bench.peer.calendar.slots[0] >= 5
+        assert bench.peer.calendar.slots[1] >= 8
+        await bench.after(4, CALM)
+        bench.peer.alarm(4, PERCEIVED_SEVERITY_CLEARED)
+        assert (await bench.decision()).reason_code == "PROTECTION_FIRST"
+        await bench.after(6, CALM)
+        assert bench.peer.calendar.slots[1] >= 8
+        await bench.after(12, CALM)
+        assert bench.peer.calendar.slots[1] < 8
+
+
+async def test_app_alarms_of_other_applications_change_nothing():
+    async with running({"mode": "static"}) as bench:
+        await bench.after(1, CALM)
+        bench.peer.alarm(1, application="microgrid_guard")
+        assert (await bench.after(2, CALM)).reason_code == "STATIC_SPLIT"
+
+
+async def test_app_missing_model_falls_back_visibly_and_only_in_mode_rl(tmp_path):
+    async with running(model_path=str(tmp_path / "none.onnx")) as bench:
+        record = await bench.after(1, CONGESTED)
+        assert (record.reason_code, record.safe_action) == ("MODEL_MISSING", True)
+        assert record.details["safe_action"] == "gradient_eq2"
+    async with running({"mode": "oracle"}, model_path=str(tmp_path / "none.onnx")) as bench:
+        assert (await bench.after(1, CONGESTED)).reason_code == "MYOPIC_OPTIMUM"
+
+
+async def test_app_model_of_the_wrong_shape_falls_back_visibly(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    helper, float32 = onnx.helper, onnx.TensorProto.FLOAT
+    graph = helper.make_graph(
+        [helper.make_node("ReduceSum", ["rows", "last"], ["scores"], keepdims=0)], "wrong",
+        [helper.make_tensor_value_info("rows", float32, ["R", 7])],
+        [helper.make_tensor_value_info("scores", float32, ["R"])],
+        [onnx.numpy_helper.from_array(np.array([1]), "last")],
+    )  # fmt: skip
+    path = tmp_path / "wrong.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), str(path))
+    async with running(model_path=str(path)) as bench:
+        assert (await bench.after(1, CALM)).reason_code == "MODEL_SHAPE"
+    path.write_bytes(b"no graph at all")
+    async with running(model_path=str(path)) as bench:
+        assert (await bench.after(1, CALM)).reason_code == "MODEL_SHAPE"
+
+
+async def test_app_control_that_took_no_effect_is_told_and_the_twin_shows_what_holds():
+    async with running({"mode": "oracle"}) as bench:
+        bench.peer.disobeys = True
+        record = await bench.after(1, CONGESTED)
+        assert "E2-UNVERIFIED" in record.details["action_fault"]
+        assert (await bench.twin()).table["flexe_slots"].tolist() == [5, 10, 5]
+
+
+async def test_app_silence_returns_to_the_static_split():
+    async with running({"mode": "oracle"}) as bench:
+        await bench.after(1, CONGESTED)
+        assert bench.peer.calendar.slots.tolist() != [5, 10, 5]
+        await bench.clock.advance_to(START_S + 29.0)
+        await bench.clock.advance_to(START_S + 40.0)
+        record = await bench.decision()
+        assert (record.reason_code, record.details["safe_action"]) == ("STALE_INPUT", "static")
+        assert bench.peer.calendar.slots.tolist() == [5, 10, 5]
+
+
+async def test_app_garbage_is_refused_and_the_loop_goes_on():
+    async with running({"mode": "static"}) as bench:
+        await bench.after(1, CALM)
+        bench.peer.handlers[kpm.NAME](NODE, b"\xff\xff", b"\xff\xff")
+        bench.peer.handlers[dapp.NAME](NODE, b"\xff\xff", b"\xff\xff")
+        assert (await bench.after(2, CALM)).reason_code == "STATIC_SPLIT"
+        refused = bench.runtime.metrics.registry.get_sample_value(
+            "twinric_inputs_refused_total", {"component": "slice_bandwidth", "code": "E2-MALFORMED"}
+        )
+        assert refused == 2

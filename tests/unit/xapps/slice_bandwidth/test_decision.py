@@ -1,0 +1,117 @@
+"""Every decision is feasible, whoever takes it; alarms put protection and control first; reasons say what it saves."""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ric.errors import TwinRicError
+from xapps.slice_bandwidth.decision import decide, decide_fleet, fleet_decision
+from xapps.slice_bandwidth.model import SLICES, SLOT_STEP, LinkModel
+from xapps.slice_bandwidth.objective import limits_of
+from xapps.slice_bandwidth.policy import Mode, SlicePolicy
+from xapps.slice_bandwidth.state import FleetState
+
+LINK = LinkModel()
+wide = st.floats(0, 1e6)
+
+
+def feasible(slots, low):
+    return slots.sum() <= 20 and (slots % SLOT_STEP == 0).all() and (slots >= low).all()
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    load=st.tuples(wide, wide, wide),
+    queue=st.tuples(wide, wide, wide),
+    slots=st.tuples(*[st.integers(0, 20)] * 3),
+    mode=st.sampled_from(list(Mode)),
+    alarm=st.booleans(),
+    moves=st.integers(1, 20),
+)
+def test_decide_is_feasible_for_any_input(make_state, prior_actor, load, queue, slots, mode, alarm, moves):
+    policy = SlicePolicy(mode=mode, max_moved_slots=moves)
+    state = make_state(load=load, queue=queue, slots=slots, alarm=alarm)
+    got = decide(state, policy, prior_actor, LINK)
+    assert feasible(got.slots, policy.minimum_slots(alarm=alarm))
+    assert all(np.isfinite(value) for value in got.reason.numbers.values())
+
+
+def test_decide_alarm_gives_protection_and_control_their_floors_in_one_decision(make_state, prior_actor):
+    state = make_state(load=(4e3, 2e3, 60e3), slots=(2, 2, 16), alarm=True)
+    got = decide(state, SlicePolicy(max_moved_slots=1), prior_actor, LINK)
+    assert got.slots[0] >= 5
+    assert got.slots[1] >= 8
+    assert got.reason.code == "PROTECTION_FIRST"
+
+
+def test_decide_keeps_alarm_floors_until_the_hold_time_is_over(make_state, prior_actor):
+    policy = SlicePolicy(alarm_hold_s=10)
+    load = (4e3, 2e3, 60e3)
+    held = decide(make_state(load=load, slots=(5, 8, 7), cleared_s=9.9), policy, prior_actor, LINK)
+    free = decide(make_state(load=load, slots=(5, 8, 7), cleared_s=10.1), policy, prior_actor, LINK)
+    assert held.slots[1] >= 8
+    assert free.slots[1] < 8
+    assert free.reason.code == "RL_ACTOR"
+
+
+def test_decide_rate_limit_is_kept(make_state, prior_actor):
+    state = make_state(load=(60e3, 2e3, 2e3), slots=(2, 10, 8))
+    got = decide(state, SlicePolicy(max_moved_slots=3), prior_actor, LINK)
+    assert np.maximum(got.slots - state.slots, 0).sum() <= 3
+    assert got.slots[0] == 5
+
+
+def test_decide_congested_control_slice_gets_what_it_needs(make_state, prior_actor):
+    got = decide(make_state(load=(48e3, 3e3, 8e3)), SlicePolicy(), prior_actor, LINK)
+    assert got.slots[0] >= 9
+    assert got.changed
+    assert got.reason.numbers["violations_before"] > got.reason.numbers["violations_after"] == 0
+
+
+def test_decide_myopic_optimum_lets_a_backlog_grow_that_this_period_can_bear(make_state):
+    # 48 Gb/s on 40: 10 ms of delay now, far below 50, and 800 Mbit for the next period to deal with.
+    got = decide(make_state(load=(48e3, 3e3, 8e3)), SlicePolicy(mode=Mode.ORACLE), None, LINK)
+    assert 5 < got.slots[0] < 10
+
+
+def test_decide_reason_holds_the_objective_and_its_terms(make_state, prior_actor):
+    got = decide(make_state(load=(30e3, 4e3, 9e3)), SlicePolicy(), prior_actor, LINK)
+    numbers = got.reason.numbers
+    for when, objective in (("before", got.before), ("after", got.after)):
+        terms = [
+            numbers[f"{name}_{term}_{when}"]
+            for name in SLICES
+            for term in ("delay_term", "jitter_term", "bandwidth_term")
+        ]
+        assert sum(terms) == pytest.approx(numbers[f"objective_{when}"]) == pytest.approx(float(objective.total))
+    literal = limits_of(SlicePolicy()).weights[0, 2] * got.slots[0]
+    assert numbers["control_bandwidth_term_after"] == pytest.approx(literal)
+    assert numbers["control_flexe_slots_after"] == got.slots[0]
+
+
+def test_decide_weights_change_moves_the_decision(make_state, prior_actor):
+    slots = []
+    for gamma in (0.01, 0.99):
+        weights = {"alpha": 1 - gamma, "beta": 0, "gamma": gamma}
+        policy = SlicePolicy.model_validate({"monitoring": weights, "slot_move_cost": 0})
+        slots.append(decide(make_state(load=(6e3, 3e3, 14e3)), policy, prior_actor, LINK).slots[2])
+    assert slots[0] > slots[1]
+
+
+def test_decide_without_an_actor_is_model_missing(make_state):
+    with pytest.raises(TwinRicError) as caught:
+        decide(make_state(), SlicePolicy(), None, LINK)
+    assert caught.value.code == "MODEL-MISSING"
+    assert decide(make_state(), SlicePolicy(mode=Mode.STATIC), None, LINK).slots.tolist() == [5, 10, 5]
+
+
+def test_decide_fleet_decides_only_what_is_due_and_tells_each_node_apart(make_state, prior_actor):
+    nodes = (make_state(node="n1"), make_state(load=(40e3, 3e3, 8e3), node="n2"), make_state(alarm=True, node="n3"))
+    one = decide_fleet(FleetState(nodes, frozenset({"n2"})), SlicePolicy(), prior_actor, LINK)
+    assert [node.e2_node_id for node in one.nodes] == ["n2"]
+    assert one.reason.details["e2_node_id"] == "n2"
+    two = decide_fleet(FleetState(nodes, frozenset({"n2", "n3"})), SlicePolicy(), prior_actor, LINK)
+    assert two.reason.code == "PROTECTION_FIRST"
+    assert two.reason.numbers["n2/objective_after"] == one.reason.numbers["objective_after"]
+    assert fleet_decision([]).reason.code == "NO_NODE"
