@@ -14,7 +14,7 @@ from ric.decision import Reason
 from xapps.microgrid_guard.config import GuardConfig
 from xapps.microgrid_guard.policy import GuardPolicy
 from xapps.microgrid_guard.state import NodeMemory, Sample, State
-from xapps.microgrid_guard.takeover import Decision, NodeOutcome, concluded, decided, held_table
+from xapps.microgrid_guard.takeover import Decision, NodeOutcome, decided, held_table, judged_by_r
 
 __all__ = ["hold_last_good"]
 
@@ -23,10 +23,7 @@ def hold_last_good(state: State, policy: GuardPolicy, reason: Reason, config: Gu
     """Judge what has come with last good values; where nothing has come, renew the substitutions that stand."""
 
     def judge(sample: Sample, memory: NodeMemory, continuous: bool) -> tuple[NodeMemory, NodeOutcome]:
-        error = np.abs(sample.contribution_factor - sample.reference_r)
-        usual = sample.alive & (error <= policy.threshold) & (memory.watch.alarm_ns == 0)
-        expected = np.where(usual, sample.contribution_factor, memory.last_good)
-        return concluded(sample, memory, expected, error, continuous=continuous, policy=policy, substituted=True)
+        return judged_by_r(sample, memory, continuous, policy)
 
     decision = decided(state, judge, config, reason)
     if decision.outcomes or policy.mode != "take_over":

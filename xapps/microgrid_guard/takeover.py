@@ -19,7 +19,9 @@ from xapps.microgrid_guard.model import AGENTS, PERIOD_S, TwinMemory, TwinNetwor
 from xapps.microgrid_guard.policy import GuardPolicy
 from xapps.microgrid_guard.state import NodeMemory, Sample, State
 
-__all__ = ["AlarmChange", "Decision", "NodeOutcome", "concluded", "decide", "decided", "held_table", "opened"]
+__all__ = [
+    "AlarmChange", "Decision", "NodeOutcome", "concluded", "decide", "decided", "held_table", "judged_by_r", "opened",
+]  # fmt: skip
 
 Floats = NDArray[np.float64]
 
@@ -64,20 +66,29 @@ class Decision:
 
 
 def decide(state: State, policy: GuardPolicy, network: TwinNetwork, config: GuardConfig) -> Decision:
-    """Each sample in turn: step the twin, watch the errors, substitute. Raises ArithmeticError for a diverging twin."""
+    """Each sample in turn: step the twin, watch the errors, substitute. Raises ArithmeticError for a diverging twin.
+
+    A node with another number of microgrids than the twin has agents is judged without it, as the fallback does.
+    """
 
     def judge(sample: Sample, memory: NodeMemory, continuous: bool) -> tuple[NodeMemory, NodeOutcome]:
+        if len(sample.ids) != AGENTS:
+            return judged_by_r(sample, memory, continuous, policy)
         memory, expected = _expected(sample, memory, continuous, network, config)
-        return concluded(
-            sample,
-            memory,
-            expected,
-            np.abs(sample.contribution_factor - expected),
-            continuous=continuous,
-            policy=policy,
-        )
+        error = np.abs(sample.contribution_factor - expected)
+        return concluded(sample, memory, expected, error, continuous=continuous, policy=policy)
 
     return decided(state, judge, config, None)
+
+
+def judged_by_r(
+    sample: Sample, memory: NodeMemory, continuous: bool, policy: GuardPolicy
+) -> tuple[NodeMemory, NodeOutcome]:
+    """Without a twin: R, where healthy agents rest, gives the error, and the last good value stands in."""
+    error = np.abs(sample.contribution_factor - sample.reference_r)
+    usual = sample.alive & (error <= policy.threshold) & (memory.watch.alarm_ns == 0)
+    expected = np.where(usual, sample.contribution_factor, memory.last_good)
+    return concluded(sample, memory, expected, error, continuous=continuous, policy=policy, substituted=True)
 
 
 def decided(
@@ -117,8 +128,6 @@ def _expected(
     Coarse reports are gaps, one after the other; priming costs 200 steps, so it waits for the second report of a stream
     unless a takeover needs the twin. Until then R, where healthy agents rest, stands in for it.
     """
-    if len(sample.ids) != AGENTS:
-        raise ArithmeticError(f"the twin knows {AGENTS} agents, {sample.node} has {len(sample.ids)}")
     twin, lag_ns = memory.twin, sample.time_ns - memory.twin_ns
     if twin is not None and lag_ns <= config.longest_gap_s * 1e9:
         twin = _caught_up(twin, network, memory.twin_r, sample.reference_r, max(1, round(lag_ns / 1e9 / PERIOD_S)))

@@ -1,8 +1,8 @@
 """Trains the agents' twin on healthy runs and exports it to ONNX with a model card.
 
-`python -m e2sim microgrids --out runs.npz` makes the data; `python -m xapps.microgrid_guard.train --data runs.npz`
-learns. The first 60 % of the runs are for training; the figures in the card are of the others, with the twin running
-freely for the whole of each run: only R is given, its outputs feed back.
+`python -m e2sim microgrids --out runs.npz --seeds 15` makes the data, `python -m xapps.microgrid_guard.train --data
+runs.npz` learns. The first 60 % of the runs are for training; the figures in the card are of the others, with the twin
+running freely for the whole of each run: only R is given, its outputs feed back.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def main(arguments: list[str] | None = None) -> None:
     card = {
         "model": "LSTM, one layer, explicit state, one step of 100 ms; output corrects R",
         "data": f"healthy runs of 100 ms, {reference_r.shape[1] * PERIOD_S / 60:g} min each, seeds {seeds}",
-        "data_command": f"python -m e2sim microgrids --out runs.npz (generate_runs, {len(seeds)} seeds)",
+        "data_command": f"python -m e2sim microgrids --out runs.npz --seeds {len(seeds)}",
         "command": f"{COMMAND} --data runs.npz --seed {options.seed} --rounds {options.rounds}",
         "training_seeds": seeds[:cut],
         "held_out_seeds": seeds[cut:],

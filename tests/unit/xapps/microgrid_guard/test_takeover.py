@@ -137,10 +137,12 @@ def test_decide_tables_pass_their_schemas():
             decode_table(encode_table(outcome.set_points), GRID_SCHEMAS, "E2")
 
 
-@pytest.mark.parametrize("samples", [[sample(0, (0.6, 0.6)), sample(1, (0.6, 0.6))]], ids=["two microgrids"])
-def test_decide_network_of_other_size_is_refused(samples: list[Sample]):
-    with pytest.raises(ArithmeticError, match="3 agents"):
-        feed(samples)
+def test_decide_node_that_the_twin_does_not_fit_is_judged_without_it():
+    network = Echo()
+    pair = [replace(sample(step, (0.6, 0.6 if step < 40 else 0.0)), node="00101-2") for step in range(60)]
+    decision = feed([*pair, *WARM], network)
+    assert [(a.node, a.microgrid) for o in decision.outcomes for a in o.alarms] == [("00101-2", "MG2")]
+    assert len(network.given) == 200 + 38  # the other node's twin: primed at its second sample, then stepped
 
 
 def test_decide_diverging_network_is_refused():
