@@ -105,6 +105,7 @@ class E2NodeConnection:
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)
             self._running = None
+        await self._requests.stop()
 
     async def drop(self) -> None:
         """Cut the connection as a link failure would; the node dials again unless it is stopping."""
@@ -216,7 +217,7 @@ class E2NodeConnection:
                 for answer in self._answers.values():
                     if not answer.done():
                         answer.set_exception(TwinRicError("E2-LOST", "address", self._address, "a connected RIC"))
-                await self._requests.end_all()
+                await self._requests.end_session()
                 self._serials.clear()
 
     async def _exchange(self, call: Any) -> None:

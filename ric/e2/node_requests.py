@@ -13,7 +13,7 @@ from ric.e2.causes import cause_of
 from ric.e2.identities import RanFunction, RicRequestId
 from ric.errors import TwinRicError
 from ric.pb.twinric.e2ap.v1 import e2ap_pb2 as pb
-from ric.telemetry import Metrics
+from ric.telemetry import Metrics, logger
 
 __all__ = ["NodeAction", "NodeRequests", "NodeSubscription", "RanFunctionHandler"]
 
@@ -78,28 +78,35 @@ class NodeRequests:
         self._send = send
         self._metrics = metrics
         self._locks: dict[int, asyncio.Lock] = {}
-        self._calls: OrderedDict[tuple[int, str], asyncio.Task[pb.E2apPdu]] = OrderedDict()
+        self._log = logger("e2_node")
+        self._calls: OrderedDict[tuple[int, str], asyncio.Future[pb.E2apPdu]] = OrderedDict()
+        self._controls: set[asyncio.Task[None]] = set()
         self._work: set[asyncio.Task[None]] = set()
+        self._session = 0
 
     def take(self, pdu: pb.E2apPdu) -> bool:
         """Begin to serve a request of the RIC; False when the PDU is none."""
         kind = pdu.WhichOneof("pdu")
         if kind == "ric_control_request":
-            self._spawn(self._control(pdu))
+            _spawn(self._control(pdu), self._controls)
         elif kind == "ric_subscription_request":
-            self._spawn(self._subscribe(pdu))
+            _spawn(self._subscribe(pdu), self._work)
         elif kind == "ric_subscription_delete_request":
-            self._spawn(self._delete(pdu))
+            _spawn(self._delete(pdu), self._work)
         else:
             return False
         return True
 
-    async def end_all(self) -> None:
-        """Answer nothing more to the RIC and delete every subscription at its handler."""
-        for task in list(self._work):
-            task.cancel()
-        await asyncio.gather(*self._work, return_exceptions=True)
+    async def end_session(self) -> None:
+        """Answer nothing more to this RIC and delete every subscription; controls that have begun are finished."""
+        self._session += 1
+        await _cancel(self._work)
         await self.delete_all()
+
+    async def stop(self) -> None:
+        """Finish nothing."""
+        await _cancel(self._controls)
+        await self.end_session()
 
     async def delete_all(self) -> None:
         """Delete every subscription at its handler."""
@@ -110,11 +117,6 @@ class NodeRequests:
             if handler is not None:
                 with contextlib.suppress(TwinRicError):  # the subscription is gone either way
                     await handler.delete(subscription)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._work.add(task)
-        task.add_done_callback(self._work.discard)
 
     async def _subscribe(self, pdu: pb.E2apPdu) -> None:
         request = pdu.ric_subscription_request
@@ -127,9 +129,9 @@ class NodeRequests:
         answer = pb.E2apPdu(transaction_id=pdu.transaction_id)
         try:
             admitted = await self._admit(subscription)
-        except TwinRicError as error:
+        except Exception as caught:  # noqa: BLE001 - the one translator of this transport
+            error = self._known(caught)
             self.subscriptions.pop(request_id, None)
-            self._metrics.count_refused(error.code)
             failure = answer.ric_subscription_failure
             failure.cause.CopyFrom(cause_of(error))
             failure.ric_request_id.CopyFrom(request.ric_request_id)
@@ -167,8 +169,8 @@ class NodeRequests:
             handler, lock = self._handler(subscription.ran_function_id)
             async with lock:
                 await handler.delete(subscription)
-        except TwinRicError as error:
-            self._metrics.count_refused(error.code)
+        except Exception as caught:  # noqa: BLE001 - the one translator of this transport
+            error = self._known(caught)
             failure = answer.ric_subscription_delete_failure
             failure.cause.CopyFrom(cause_of(error))
             failure.ric_request_id.CopyFrom(request.ric_request_id)
@@ -180,8 +182,10 @@ class NodeRequests:
         await self._send(answer)
 
     async def _control(self, pdu: pb.E2apPdu) -> None:
-        request = pdu.ric_control_request
+        request, session = pdu.ric_control_request, self._session
         answer = await self._applied_once(request)
+        if session != self._session:
+            return  # who asked is gone; a repeat is answered from memory
         answer.transaction_id = pdu.transaction_id
         if answer.HasField("ric_control_failure"):
             answer.ric_control_failure.ric_request_id.CopyFrom(request.ric_request_id)
@@ -196,14 +200,14 @@ class NodeRequests:
         if not request.call_process_id:
             return await self._apply(request)
         key = (request.ran_function_id, request.call_process_id)
-        task = self._calls.get(key)
-        if task is None:
-            task = asyncio.get_running_loop().create_task(self._apply(request))
-            self._calls[key] = task
+        seen = self._calls.get(key)
+        if seen is None:
+            seen = self._calls[key] = asyncio.get_running_loop().create_future()
             if len(self._calls) > REMEMBERED_CALLS:
                 self._calls.popitem(last=False)
+            seen.set_result(await self._apply(request))
         answer = pb.E2apPdu()
-        answer.CopyFrom(await asyncio.shield(task))
+        answer.CopyFrom(await asyncio.shield(seen))
         return answer
 
     async def _apply(self, request: pb.RicControlRequest) -> pb.E2apPdu:
@@ -212,8 +216,8 @@ class NodeRequests:
             handler, lock = self._handler(function_id)
             async with lock:
                 outcome = await handler.control(request.header, request.message)
-        except TwinRicError as error:
-            self._metrics.count_refused(error.code)
+        except Exception as caught:  # noqa: BLE001 - the one translator of this transport
+            error = self._known(caught)
             failure = pb.RicControlFailure(
                 ran_function_id=function_id, call_process_id=call_process_id, cause=cause_of(error)
             )
@@ -223,9 +227,31 @@ class NodeRequests:
         )
         return pb.E2apPdu(ric_control_acknowledge=acknowledge)
 
+    def _known(self, error: Exception) -> TwinRicError:
+        """What to tell the RIC; a bug of a handler is logged here and leaves as INTERNAL."""
+        if not isinstance(error, TwinRicError):
+            self._log.error("RAN function failed", fault=repr(error), exc_info=error)
+            error = TwinRicError(
+                "INTERNAL", "ran_function", type(error).__name__, "none of this", "See the node's log."
+            )
+        self._metrics.count_refused(error.code)
+        return error
+
     def _handler(self, ran_function_id: int) -> tuple[RanFunctionHandler, asyncio.Lock]:
         handler = self.handlers.get(ran_function_id)
         if handler is None:
             known = ", ".join(str(number) for number in sorted(self.handlers)) or "none"
             raise TwinRicError("E2-FUNCTION-UNKNOWN", "ran_function_id", ran_function_id, f"one of {known}")
         return handler, self._locks.setdefault(ran_function_id, asyncio.Lock())
+
+
+def _spawn(work: Coroutine[Any, Any, None], among: set[asyncio.Task[None]]) -> None:
+    task = asyncio.get_running_loop().create_task(work)
+    among.add(task)
+    task.add_done_callback(among.discard)
+
+
+async def _cancel(tasks: set[asyncio.Task[None]]) -> None:
+    for task in list(tasks):
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
