@@ -10,10 +10,12 @@ from pathlib import Path
 
 from e2sim.e2_agent import E2Agents
 from e2sim.engine import Engine, stop_on_signals
+from e2sim.feeder_agent import FeederAgent
 from e2sim.network import Network
 from e2sim.reference import scenario_reference
 from e2sim.scenario import load_scenario
 from ric.clock import WallClock
+from ric.e3.session import E3Endpoints
 from ric.errors import TwinRicError
 from ric.telemetry import Metrics, configure_logging
 
@@ -57,6 +59,13 @@ def _parser() -> argparse.ArgumentParser:
     microgrids.add_argument("--seeds", type=int, default=16, help="number of runs")
     microgrids.add_argument("--minutes", type=float, default=20.0, help="length of a run")
     microgrids.set_defaults(command=_microgrids)
+    waveforms = commands.add_parser("waveforms", help="make the labelled windows that fault_alarm trains on")
+    waveforms.add_argument("--out", type=Path, required=True)
+    waveforms.add_argument("--seed", type=int, default=1)
+    waveforms.add_argument("--batches", type=int, default=24, help="batches of runs")
+    waveforms.add_argument("--batch", type=int, default=256, help="runs per batch")
+    waveforms.add_argument("--duration-s", type=float, default=0.12, help="length of a run [s]")
+    waveforms.set_defaults(command=_waveforms)
     return parser
 
 
@@ -71,13 +80,22 @@ def _run(options: argparse.Namespace) -> int:
 async def _serve(network: Network, options: argparse.Namespace) -> int:
     agents = E2Agents(network, options.ric, metrics=Metrics("e2sim"))
     engine = Engine(network, agents, WallClock(), speed=options.speed or None)
+    given = E3Endpoints()
+    endpoints = E3Endpoints(
+        options.e3_setup_endpoint or given.setup, options.e3_inbound_endpoint or given.inbound,
+        options.e3_outbound_endpoint or given.outbound,
+    )  # fmt: skip
+    feeders = FeederAgent.of(network, agents, endpoints)
+    engine.hooks.append(feeders.play)
     stop_on_signals(engine)
     try:
-        await agents.start(options.wait_s)
-        await engine.run()
+        await feeders.start()
+        if not await engine.stopped_before(agents.start(options.wait_s)):
+            await engine.run()
         if options.hold:
             await engine.stopped()
     finally:
+        await feeders.stop()
         await agents.stop()
     return 0
 
@@ -104,6 +122,14 @@ def _microgrids(options: argparse.Namespace) -> int:
     from e2sim.grid.microgrids import generate_runs
 
     sys.stdout.write(f"{generate_runs(options.out, tuple(range(options.seeds)), options.minutes)}\n")
+    return 0
+
+
+def _waveforms(options: argparse.Namespace) -> int:
+    from e2sim.grid.waveforms import generate_events
+
+    size = {"batches": options.batches, "batch": options.batch, "duration_s": options.duration_s}
+    sys.stdout.write(f"{generate_events(options.out, seed=options.seed, **size)}\n")
     return 0
 
 

@@ -6,9 +6,9 @@ Simulated time is the scenario's start + speed x elapsed time; apps take their t
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 from e2sim.e2_agent import E2Agents
 from e2sim.network import Network
@@ -17,7 +17,7 @@ from ric.telemetry import logger
 
 __all__ = ["Engine", "stop_on_signals"]
 
-Hook = Callable[[float, float], Awaitable[None]]
+Hook = Callable[[float, float], Awaitable[object]]
 LAG_WARNING_S = 1.0
 
 
@@ -45,6 +45,19 @@ class Engine:
         """Return once `stop` was called."""
         await self._stop.wait()
 
+    async def stopped_before(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Do `work`, but leave it when `stop` is called first: True then. Raises what `work` raises."""
+        working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(self._stop.wait())
+        try:
+            await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                working.result()
+            return self._stop.is_set()
+        finally:
+            for task in (working, stopping):
+                task.cancel()
+            await asyncio.gather(working, stopping, return_exceptions=True)
+
     async def run(self) -> None:
         """Take all steps of the scenario. A run that cannot keep up goes on late and says so."""
         scenario = self.network.scenario
@@ -69,15 +82,10 @@ class Engine:
         if lag_s > max(LAG_WARNING_S, 2 * self.largest_lag_s):
             self._log.warning("simulation lags", lag_s=round(lag_s, 3))
         self.largest_lag_s = max(self.largest_lag_s, lag_s)
-        waiting = asyncio.ensure_future(self._clock.sleep_until(due_s))
-        stopping = asyncio.ensure_future(self._stop.wait())
-        try:
-            await asyncio.wait((waiting, stopping), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (waiting, stopping):
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+        await self.stopped_before(self._sleep_until(due_s))
+
+    async def _sleep_until(self, due_s: float) -> None:
+        await self._clock.sleep_until(due_s)
 
 
 def stop_on_signals(engine: Engine) -> None:

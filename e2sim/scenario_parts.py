@@ -165,8 +165,8 @@ class FaultSpec(FrozenModel):
     """Node whose feeder it is."""
     kind: FaultKind
     """Fault kind."""
-    section: int = Field(default=1, ge=1, le=64)
-    """Feeder section, 1 is next to the busbar."""
+    section: int = Field(default=1, ge=1, le=4)
+    """Feeder section, 1 is next to the busbar; the waveform feeder has four."""
     resistance_ohm: float = Field(default=10.0, ge=0, le=10_000)
     """Fault resistance [ohm]."""
     phase: Literal["a", "b", "c"] = "a"

@@ -10,6 +10,10 @@ from ric.e2.client import E2Client
 from ric.e2.platform import E2Platform
 from ric.telemetry import Metrics
 
+FREE_PORTS = [
+    part for name in ("setup", "inbound", "outbound") for part in (f"--e3-{name}-endpoint", "tcp://127.0.0.1:0")
+]
+
 
 async def test_process_connects_and_leaves_in_order_on_sigterm(tmp_path):
     scenario = tmp_path / "plain.yaml"
@@ -20,7 +24,7 @@ async def test_process_connects_and_leaves_in_order_on_sigterm(tmp_path):
     ports = await platform.start("127.0.0.1:0", "127.0.0.1:0")
     address = f"127.0.0.1:{ports.nodes}"
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "e2sim", "run", "--scenario", str(scenario), "--ric", address,
+        sys.executable, "-m", "e2sim", "run", "--scenario", str(scenario), "--ric", address, *FREE_PORTS,
         env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:
@@ -46,6 +50,7 @@ async def test_process_connects_and_leaves_in_order_on_sigterm(tmp_path):
 async def test_process_without_a_ric_says_so_and_ends():
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "e2sim", "run", "--scenario", "smoke", "--ric", "127.0.0.1:1", "--wait-s", "0.3",
+        *FREE_PORTS,
         env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     _, errors = await asyncio.wait_for(process.communicate(), 60)

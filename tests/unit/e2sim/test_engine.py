@@ -52,3 +52,16 @@ async def test_engine_stop_ends_the_wait_for_the_next_step():
     engine.stop()
     await asyncio.wait_for(task, 5)
     assert engine.steps == 0
+
+
+async def test_engine_stop_leaves_work_that_waits():
+    engine = Engine(network(), None, SimClock(0.0))
+    asyncio.get_running_loop().call_soon(engine.stop)
+    assert await asyncio.wait_for(engine.stopped_before(asyncio.sleep(1_000)), 5)
+    done = []
+
+    async def work():
+        done.append(1)
+
+    assert not await Engine(network(), None, SimClock(0.0)).stopped_before(work())
+    assert done == [1]
