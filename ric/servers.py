@@ -37,6 +37,7 @@ __all__ = [
 
 GRPC_MAX_BYTES = 16 * 1024 * 1024
 REST_MAX_BYTES = 1024 * 1024
+CODE_KEY = "twinric-code"
 FAULTS_KEY = "twinric-faults-bin"
 _KEEP_ALIVE = [
     ("grpc.keepalive_time_ms", 20_000), ("grpc.keepalive_timeout_ms", 10_000),
@@ -152,7 +153,7 @@ class ErrorTranslation(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  #
             raise error
         known = _known(error, "grpc")
         self._metrics.count_refused(known.code)
-        metadata = ((FAULTS_KEY, json.dumps(_fault_rows(known)).encode()),)
+        metadata = ((CODE_KEY, known.code), (FAULTS_KEY, json.dumps(_fault_rows(known)).encode()))
         await context.abort(getattr(grpc.StatusCode, known.row.grpc_status), str(known), metadata)
 
 
@@ -268,41 +269,51 @@ class _Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = False
-
-        async def watched(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
+        exchange = _Exchange(receive, send, self._max_bytes)
         try:
             if self._limit is not None:
                 self._limit.check((scope.get("client") or ("unknown",))[0], time.monotonic())
             length = dict(scope["headers"]).get(b"content-length", b"0")
-            if length.isdigit() and int(length) > self._max_bytes:
-                raise self._too_large(int(length))
-            await self._app(scope, self._counted(receive), watched)
+            exchange.count(int(length) if length.isdigit() else 0)
+            await self._app(scope, exchange.receive, exchange.send)
+            if exchange.fault is not None and not exchange.started:
+                raise exchange.fault
         except Exception as error:  # noqa: BLE001 - the one translator of this transport
             known = _known(error, "rest")
             self._metrics.count_refused(known.code)
-            if not started:
+            if not exchange.started:
                 await problem_of(known, scope["path"])(scope, receive, send)
 
-    def _counted(self, receive: Receive) -> Receive:
-        total = 0
 
-        async def counted() -> Message:
-            nonlocal total
-            message = await receive()
-            total += len(message.get("body", b""))
-            if total > self._max_bytes:
-                raise self._too_large(total)
-            return message
+class _Exchange:
+    """One request and its answer; an answer to a body that proved too large is withheld, whatever it says."""
 
-        return counted
+    def __init__(self, receive: Receive, send: Send, max_bytes: int) -> None:
+        self._receive = receive
+        self._send = send
+        self._max_bytes = max_bytes
+        self._received = 0
+        self.started = False
+        self.fault: TwinRicError | None = None
 
-    def _too_large(self, size: int) -> TwinRicError:
-        return TwinRicError("LIMIT-SIZE", "body", f"{size} octets", f"at most {self._max_bytes} octets")
+    def count(self, size: int) -> None:
+        """Raises TwinRicError (LIMIT-SIZE) when a body of `size` octets is too large."""
+        if size > self._max_bytes:
+            self.fault = TwinRicError("LIMIT-SIZE", "body", f"{size} octets", f"at most {self._max_bytes} octets")
+            raise self.fault
+
+    async def receive(self) -> Message:
+        """The next part of the request."""
+        message = await self._receive()
+        self._received += len(message.get("body", b""))
+        self.count(self._received)
+        return message
+
+    async def send(self, message: Message) -> None:
+        """The next part of the answer."""
+        if self.fault is None or self.started:
+            self.started = True
+            await self._send(message)
 
 
 def health_app(

@@ -10,6 +10,7 @@ import grpc
 from ric.clock import Clock
 from ric.e2.exchange import ControlCall, ControlSink, DecisionSink, E2Exchange, IndicationSink
 from ric.e2.xapp_services import add_e2_services
+from ric.errors import TwinRicError
 from ric.security import TlsMaterial, check_binding
 from ric.servers import bind_grpc, grpc_server
 from ric.telemetry import Metrics
@@ -52,6 +53,19 @@ class E2Platform(E2Exchange):
 
         Raises TwinRicError (CONFIG-RANGE) when an address cannot be bound, or lies beyond the loopback without TLS.
         """
+        try:
+            ports = self._bind(node_address, xapp_address, tls, allow_plain_text)
+            for server in self._servers:
+                await server.start()
+        except TwinRicError:
+            await self.stop()
+            raise
+        self.begin()
+        return ports
+
+    def _bind(
+        self, node_address: str, xapp_address: str, tls: TlsMaterial | None, allow_plain_text: bool
+    ) -> BoundPorts:
         ports = []
         for field, address in (("node_address", node_address), ("xapp_address", xapp_address)):
             check_binding(field, address.rpartition(":")[0], tls=tls is not None, allow_plain_text=allow_plain_text)
@@ -60,11 +74,8 @@ class E2Platform(E2Exchange):
                 self.termination.add_to(server)
             else:
                 add_e2_services(server, self)
-            ports.append(bind_grpc(server, field, address, tls))
             self._servers.append(server)
-        for server in self._servers:
-            await server.start()
-        self.begin()
+            ports.append(bind_grpc(server, field, address, tls))
         return BoundPorts(*ports)
 
     async def stop(self) -> None:

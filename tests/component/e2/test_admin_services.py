@@ -66,6 +66,7 @@ async def test_admin_unknown_channel_is_not_found(house, channel) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await admin.GetChannel(subscription_pb2.GetChannelRequest(channel_id="channel-9"))
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+    assert ("twinric-code", "E2-REQUEST-UNKNOWN") in list(caught.value.trailing_metadata())
 
 
 async def test_admin_lists_service_models_and_refuses_uploads(house, channel) -> None:

@@ -49,7 +49,6 @@ async def _bind_5151(platform: E2Platform):
         except TwinRicError:
             if attempt == 59:
                 raise
-            await platform.stop()
             await asyncio.sleep(0.5)
     raise AssertionError
 
