@@ -98,32 +98,36 @@ def decode_table(message: PbTable, schemas: Mapping[str, Schema], code_prefix: s
         raise TwinRicError(code, f"{field_path}.kind", message.kind, "a known kind", nearest(message.kind, schemas))
     if message.schema_version != schema.version:
         raise TwinRicError(code, f"{field_path}.schema_version", message.schema_version, f"{schema.version}")
-    number = len(message.ids)
     faults: list[Fault] = []
-    if number > MAX_ENTITIES or len(set(message.ids)) != number:
-        faults.append(Fault(code, f"{field_path}.ids", number, f"at most {MAX_ENTITIES} different ids"))
+    if len(message.ids) > MAX_ENTITIES or len(set(message.ids)) != len(message.ids):
+        faults.append(Fault(code, f"{field_path}.ids", len(message.ids), f"at most {MAX_ENTITIES} different ids"))
     columns: dict[str, Floats] = {}
     qualities: dict[str, NDArray[np.uint8]] = {}
     for column in message.columns:
         path = f"{field_path}.{column.name}"
         quantity = schema.columns.get(column.name)
-        if quantity is None:
-            faults.append(Fault(code, path, "(column)", "a known column", nearest(column.name, schema.columns)))
+        if quantity is None or column.name in columns:
+            remedy = nearest(column.name, schema.columns)
+            faults.append(Fault(code, path, "(column)", "a known column, each once", remedy))
             continue
-        values, found = _checked_values(column, quantity, number, code, path)
+        columns[column.name], found = _checked_values(column, quantity, len(message.ids), code, path)
         faults.extend(found)
-        columns[column.name] = values
         if column.quality:
-            octets = np.frombuffer(column.quality, dtype=np.uint8)
-            if octets.size != number or (number and octets.max() > SUBSTITUTED):
-                faults.append(Fault(code, f"{path}.quality", octets.size, f"{number} octets of 0..{SUBSTITUTED}"))
-            qualities[column.name] = octets
+            qualities[column.name], found = _checked_quality(column.quality, len(message.ids), code, path)
+            faults.extend(found)
     for name, quantity in schema.columns.items():
         if quantity.required and name not in columns:
             faults.append(Fault(code, f"{field_path}.{name}", "(absent)", f"a column in {quantity.unit}"))
     if faults:
         raise TwinRicError.of(faults)
     return Table(message.kind, tuple(message.ids), columns, message.source_time_ns, qualities, message.schema_version)
+
+
+def _checked_quality(octets: bytes, number: int, code: str, path: str) -> tuple[NDArray[np.uint8], list[Fault]]:
+    quality = np.frombuffer(octets, dtype=np.uint8)
+    if quality.size != number or (number and quality.max() > SUBSTITUTED):
+        return quality, [Fault(code, f"{path}.quality", quality.size, f"{number} octets of 0..{SUBSTITUTED}")]
+    return quality, []
 
 
 def _checked_values(

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -117,9 +118,13 @@ class Delivery:
                 timeout=self._plan.timeout_s, verify=self._verify, headers=self._headers, trust_env=False
             )
         try:
+            if urlsplit(url).port == 0:  # a port beyond 65535 is a ValueError already
+                return "refused: port 0"
             answer = await self._http.post(url, json=dict(body))
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except httpx.HTTPError as error:
             return f"unreachable: {type(error).__name__}"
+        except (httpx.InvalidURL, ValueError) as error:
+            return f"refused: {error}"
         if answer.is_success:
             return ""
         retried = answer.status_code in RETRIED_STATUSES

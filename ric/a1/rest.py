@@ -20,7 +20,9 @@ __all__ = ["BASE", "READ_SCOPE", "WRITE_SCOPE", "a1_app"]
 
 BASE = "/A1-P/v2"
 READ_SCOPE, WRITE_SCOPE = "a1:read", "a1:write"
-DESTINATION_PATTERN = r"^https?://[A-Za-z0-9._\[\]:-]+(/[!-~]*)?$"
+_HOST = r"([A-Za-z0-9][A-Za-z0-9.-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])"
+_PORT = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+DESTINATION_PATTERN = f"^https?://{_HOST}(:{_PORT})?(/[!-~]*)?$"
 
 _PROBLEM = {
     "type": "object",

@@ -104,8 +104,9 @@ async def test_a1_p_unknown_things_and_methods_are_problems(a1: Any, kit: Kit) -
     async with kit.FakeApp(a1.grpc_address):
         bad_id = await a1.http.put(a1.path("p%201"), json={})
         assert (bad_id.status_code, bad_id.json()["field"]) == (400, "path.policyId")
-        bad_url = await a1.http.put(a1.path("p1"), json={}, params={"notificationDestination": "file:///etc/passwd"})
-        assert (bad_url.status_code, bad_url.json()["field"]) == (400, "query.notificationDestination")
+        for url in ("file:///etc/passwd", "http://", "http://h:0/", "http://h:65536/", "http://user@h/"):
+            bad_url = await a1.http.put(a1.path("p1"), json={}, params={"notificationDestination": url})
+            assert (bad_url.status_code, bad_url.json()["field"]) == (400, "query.notificationDestination")
         large = await a1.http.put(a1.path("p1"), content=b" " * 2_000_000)
         assert (large.status_code, large.json()["code"]) == (413, "LIMIT-SIZE")
 
