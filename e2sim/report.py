@@ -94,35 +94,35 @@ def _pairs(ours: Mapping[str, float], baseline: Mapping[str, float]) -> dict[str
 
 
 def _home_figures(run: RunRecord, nodes: Sequence[str]) -> dict[str, float]:
-    figures: Counter[str] = Counter()
-    peaks = []
+    figures: dict[str, float] = defaultdict(float)
+    lowest_pu, highest_pct, peaks = [], [], []
     for node in nodes:
         totals, slow = run.totals(node), run.slow[node]
         dt_h = slow.array("dt_s") / 3600
         import_kw, buy = slow.array("feeder_import_kw"), slow.array("feeder_buy_price")
         generated_kwh = float((slow.array("home_pv_kw").sum(axis=1) * dt_h).sum())
-        figures.update(
-            homes_cost_eur=totals["cost_eur"],
-            homes_stored_kwh=totals["battery_stored_kwh"] + totals["ev_stored_kwh"],
-            comfort_degree_h=totals["comfort_degree_h"],
-            ev_shortfall_kwh=totals["ev_shortfall_kwh"],
-            pv_generated_kwh=generated_kwh,
-            exported_kwh=totals["export_kwh"],
-            losses_kwh=float((slow.array("feeder_losses_kw") * dt_h).sum()),
-            mean_price_eur_per_kwh=float(buy.mean()) / len(nodes),
-        )
+        for name, value in (
+            ("homes_cost_eur", totals["cost_eur"]),
+            ("homes_stored_kwh", totals["battery_stored_kwh"] + totals["ev_stored_kwh"]),
+            ("comfort_degree_h", totals["comfort_degree_h"]),
+            ("ev_shortfall_kwh", totals["ev_shortfall_kwh"]),
+            ("pv_generated_kwh", generated_kwh),
+            ("exported_kwh", totals["export_kwh"]),
+            ("losses_kwh", float((slow.array("feeder_losses_kw") * dt_h).sum())),
+            ("mean_price_eur_per_kwh", float(buy.mean()) / len(nodes)),
+        ):
+            figures[name] += value
         storage_kw = slow.array("storage_charge_kw") - slow.array("storage_discharge_kw")
         if storage_kw.size:
             figures["storage_cost_eur"] += float((storage_kw.sum(axis=1) * buy * dt_h).sum())
             stored = slow.array("storage_soc")[-1] * slow.array("storage_capacity_kwh")[-1]
             figures["storage_stored_kwh"] += float(stored.sum())
-        peaks.append(_quarter_means(slow, import_kw).max())
-        figures["voltage_min_pu"] = min(
-            figures["voltage_min_pu"] or 9.9, float(slow.array("feeder_voltage_min_pu").min())
-        )
-        figures["loading_max_pct"] = max(figures["loading_max_pct"], float(slow.array("feeder_loading_pct").max()))
-    result = {name: float(value) for name, value in figures.items()}
-    result["peak_import_kw"] = float(np.sum(peaks))
+        peaks.append(float(_quarter_means(slow, import_kw).max()))
+        lowest_pu.append(float(slow.array("feeder_voltage_min_pu").min()))
+        highest_pct.append(float(slow.array("feeder_loading_pct").max()))
+    result = dict(figures)
+    result |= {"voltage_min_pu": min(lowest_pu), "loading_max_pct": max(highest_pct)}
+    result["peak_import_kw"] = sum(peaks)
     # Energy left in batteries at the end is worth what importing it would have cost on average.
     left_kwh = result["homes_stored_kwh"] + result.get("storage_stored_kwh", 0.0)
     result["cost_less_stored_energy_eur"] = (

@@ -10,6 +10,8 @@ import jinja2
 
 __all__ = ["render_page"]
 
+SECTIONS = ("homes", "forecast", "slices", "congestion", "faults", "attacks", "policies")
+
 
 def render_page(summary: Mapping[str, Any], plots: Mapping[str, list[str]]) -> str:
     """HTML of `summary` (of :func:`e2sim.report.summarise`) with `plots` (SVG texts by section) inside."""
@@ -17,10 +19,9 @@ def render_page(summary: Mapping[str, Any], plots: Mapping[str, list[str]]) -> s
     environment.globals.update(num=_number, pct=_percent)
     text = resources.files("e2sim").joinpath("report.html.j2").read_text(encoding="utf-8")
     # Absent sections are empty, so that the template can ask for them under StrictUndefined.
-    sections = dict.fromkeys(("homes", "forecast", "slices", "congestion", "faults", "attacks", "policies")) | dict(
-        summary
-    )
-    return environment.from_string(text).render(s=sections, plots=plots, tiles=_tiles(summary))
+    sections = dict.fromkeys(SECTIONS) | dict(summary)
+    page: str = environment.from_string(text).render(s=sections, plots=plots, tiles=_tiles(summary))
+    return page
 
 
 def _number(value: float | None) -> str:
@@ -35,27 +36,18 @@ def _percent(share: float | None) -> str:
 
 
 def _tiles(summary: Mapping[str, Any]) -> list[dict[str, str]]:
-    tiles = []
+    found: list[tuple[str, str]] = []
     if homes := summary.get("homes"):
-        cost = homes["cost_less_stored_energy_eur"]
+        cost, peak = homes["cost_less_stored_energy_eur"], homes["peak_import_kw"]
         saved = -cost["change"] / abs(cost["without_apps"]) if cost["without_apps"] else 0.0
-        tiles.append({"value": _percent(saved), "text": "lower energy cost than with the apps off"})
-        peak = homes["peak_import_kw"]
-        tiles.append(
-            {
-                "value": f"{_number(peak['change'])} kW",
-                "text": f"change of the peak of {_number(peak['without_apps'])} kW",
-            }
-        )
+        found.append((_percent(saved), "lower energy cost than with the apps off"))
+        found.append((f"{_number(peak['change'])} kW", f"change of the peak of {_number(peak['without_apps'])} kW"))
     if slices := summary.get("slices"):
         objective = slices["objective_eq3_mean"]
         change = objective["change"] / objective["without_apps"]
-        tiles.append({"value": _percent(change), "text": "change of equation (3), mean over the windows"})
+        found.append((_percent(change), "change of equation (3), mean over the windows"))
     if faults := summary.get("faults"):
-        found = sum(fault["detected"] for fault in faults)
-        tiles.append({"value": f"{found} of {len(faults)}", "text": "feeder faults alarmed"})
-    for attack in summary.get("attacks") or ():
-        tiles.append(
-            {"value": f"{_number(attack['detection_s'])} s", "text": f"until the DoS on {attack['target']} was alarmed"}
-        )
-    return tiles
+        found.append((f"{sum(fault['detected'] for fault in faults)} of {len(faults)}", "feeder faults alarmed"))
+    attacks = summary.get("attacks") or ()
+    found += [(f"{_number(a['detection_s'])} s", f"until the DoS on {a['target']} was alarmed") for a in attacks]
+    return [{"value": value, "text": text} for value, text in found]

@@ -13,10 +13,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from ric.platform import RicConfig, RicPlatform
-
 from e2sim.e2_agent import E2Agents
-from e2sim.e3_agent import FeederAgent
+from e2sim.feeder_agent import FeederAgent
 from e2sim.network import Network
 from e2sim.report import Journal, PolicyChange
 from e2sim.scenario_parts import PolicyEventSpec
@@ -27,6 +25,7 @@ from ric.clock import SimClock
 from ric.errors import TwinRicError
 from ric.links import Links
 from ric.pb.twinric.bus.v1.record_pb2 import Alarm, DecisionRecord
+from ric.platform import RicConfig, RicPlatform
 from ric.runtime import AppRuntime
 from ric.telemetry import Metrics
 
@@ -55,8 +54,8 @@ class System:
         self.runtimes: dict[str, AppRuntime] = {}
         self._apps = installed_apps() if apps is None else apps
         self._config = RicConfig(
-            data_dir=data_dir, node_address="127.0.0.1:0", xapp_address="127.0.0.1:0",
-            a1_address="127.0.0.1:0", a1_host="127.0.0.1", a1_port=0, health_port=0,
+            data_dir=str(data_dir), node_address="127.0.0.1:0", xapp_address="127.0.0.1:0",
+            a1_address="127.0.0.1:0", a1_port=0,
         )  # fmt: skip
         self._platform = RicPlatform(self._config, self.bus, self.clock, self.metrics)
         self._running: list[asyncio.Task[None]] = []
@@ -65,7 +64,7 @@ class System:
     async def __aenter__(self) -> System:
         await self.bus.start()
         bound = await self._platform.start()
-        self._agents = E2Agents(self.network, bound.node_address, metrics=Metrics("e2sim"))
+        self._agents = E2Agents(self.network, bound.nodes, metrics=Metrics("e2sim"))
         await self._agents.start(10.0)
         self._feeders = FeederAgent.of(self.network, self._agents)
         await self._feeders.start()
@@ -76,7 +75,7 @@ class System:
         endpoints = self._feeders.endpoints
         for name, app_type in self._apps.items():
             config = app_type.config_type(
-                e2_address=bound.xapp_address, a1_address=bound.a1_address, a1_url=bound.a1_url,
+                e2_address=bound.xapps, a1_address=bound.a1_grpc, a1_url=bound.a1_url,
                 e3_setup_endpoint=endpoints.setup, e3_inbound_endpoint=endpoints.inbound,
                 e3_outbound_endpoint=endpoints.outbound, stale_after_s=STALE_S, enforce_budget=False,
             )  # fmt: skip
@@ -153,14 +152,18 @@ class System:
 
     def _policies_delivered(self) -> bool:
         for runtime in self.runtimes.values():
-            for policy_id, revision in self._platform.policy_revisions(runtime.spec.policy_type_id).items():
-                if runtime.policies.seen_revision(policy_id) < revision:
+            for policy in self._platform.a1.book.policies(runtime.spec.policy_type_id):
+                if runtime.policies.seen_revision(policy.policy_id) < policy.revision:
                     return False
         return True
 
     def _subscribed(self) -> bool:
-        wanted = sum("e2" in runtime.spec.uses for runtime in self.runtimes.values()) * len(self.network.nodes)
-        return self._platform.channel_count() >= wanted
+        wanted = sum(runtime.e2_subscriptions for runtime in self.runtimes.values()) * len(self.network.nodes)
+        there = sum(len(agent.connection.subscriptions) for agent in self._agents.agents.values())
+        uses_e3 = any(runtime.links.e3 is not None for runtime in self.runtimes.values())
+        types = {policy_type.policy_type_id for policy_type in self._platform.a1.book.types()}
+        registered = types >= {runtime.spec.policy_type_id for runtime in self.runtimes.values()}
+        return there >= wanted and registered and (self._feeders.subscribers > 0 or not uses_e3)
 
     async def _until(self, condition: Callable[[], bool], what: str) -> None:
         """Poll with growing pauses. Raises TwinRicError INTERNAL when `condition` does not come true in a minute."""

@@ -31,6 +31,8 @@ class AppSpec:
     policy_type_id: str
     uses: frozenset[Literal["e2", "e3", "a1_rest"]]
     version: str = "0.1.0"
+    quiet_reasons: frozenset[str] = frozenset()
+    """Reason codes of decisions that are counted but not published: "nothing happened", hundreds of times a second."""
 
 
 class AppConfig(FrozenModel):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -26,6 +26,8 @@ from ric.pb.twinric.bus.v1.record_pb2 import DecisionRecord
 from ric.telemetry import trace, trace_id
 
 __all__ = ["App", "AppRuntime"]
+
+KEPT_CYCLES = 100_000
 
 ConfigT = TypeVar("ConfigT", bound=AppConfig)
 PolicyT = TypeVar("PolicyT", bound=FrozenModel)
@@ -111,6 +113,8 @@ class AppRuntime:
         self._tasks: set[asyncio.Task[None]] = set()
         self.inputs: Counter[str] = Counter()
         self.late_cycles = 0
+        self.e2_subscriptions = 0
+        self.elapsed_ms: deque[float] = deque(maxlen=KEPT_CYCLES)
         self._cycles_under_way = 0
         self._due_ns = 0
         self._done_ns = 0
@@ -123,6 +127,7 @@ class AppRuntime:
     def follow_e2(self, service_model: tuple[str, str], *, trigger: bytes, action: bytes, handler: E2Input) -> None:
         """Subscribe at every E2 node that offers the service model, now and later."""
         client = self.links.need_e2()
+        self.e2_subscriptions += 1
 
         def receive(node_id: str, header: bytes, payload: bytes) -> None:
             self._receive("e2", lambda: handler(node_id, header, payload))
@@ -273,7 +278,9 @@ class AppRuntime:
             self._measure(deadline)
             if unfit is None and fault is None:
                 self.policies.confirm(decision, self.app.policy_outcome, self.links.policy_feed)
-            await self._publish(decision, unfit, fault, decided_ms)
+            self.elapsed_ms.append(decided_ms)
+            if unfit is not None or fault is not None or decision.reason.code not in self.spec.quiet_reasons:
+                await self._publish(decision, unfit, fault, decided_ms)
 
     async def _decide(self, state: Any, policy: Any, deadline: Deadline) -> tuple[Any, Reason | None]:
         """The decision, or the reason why there is none in time."""

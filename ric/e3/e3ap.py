@@ -101,7 +101,7 @@ class Waveform:
     @property
     def end_ns(self) -> int:
         """End of the last sample's interval [ns since the Unix epoch]."""
-        return self.first_sample_ns + round(self.samples.shape[2] * 1_000_000_000 / self.sample_rate_hz)
+        return self.first_sample_ns + int(self.samples.shape[2]) * 1_000_000_000 // self.sample_rate_hz
 
 
 def encode_waveform(waveform: Waveform) -> bytes:

@@ -1,0 +1,24 @@
+"""Settings of the fault alarm that need a restart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from ric.app_spec import AppConfig
+
+__all__ = ["FaultAlarmConfig"]
+
+MODELS = Path(__file__).parent / "models"
+
+
+class FaultAlarmConfig(AppConfig):
+    """Where the model lies, which feeder the DU serves, and when input counts as stale."""
+
+    model_path: Path = MODELS / "fault.onnx"
+    """ONNX file of the fault classifier."""
+    feeder: str = Field(default="feeder-1", pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    """Name of the feeder in alarms: feeder/<name>/section/<n>."""
+    stale_after_s: float = Field(default=1.0, gt=0, le=86_400)
+    """No window for this long [s] is told as stale; alarms stay as they are."""
