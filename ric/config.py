@@ -1,7 +1,7 @@
 """Typed configuration: a YAML file, then environment variables, into one frozen pydantic model.
 
-`TWINRIC_HEMS_LOAD__CADENCE_S=30` overrides key `cadence_s` of an app loaded with prefix `TWINRIC_HEMS_LOAD`; nested keys
-are joined with `__`; values are YAML.
+`TWINRIC_HEMS_LOAD__CADENCE_S=30` overrides key `cadence_s` of an app loaded with prefix `TWINRIC_HEMS_LOAD`;
+nested keys are joined with `__`; values are YAML.
 """
 
 from __future__ import annotations
@@ -73,6 +73,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def load_config(model: type[Model], path: Path | None, env_prefix: str, environ: Mapping[str, str]) -> Model:
     """Settings from `path` (optional) and `environ`. Raises TwinRicError with every fault, named by key."""
     values = read_yaml(path) if path is not None else {}
+    if "xapp_name" in values and isinstance(values.get("controls"), dict):
+        # An OSC onboarder mounts the whole descriptor; the settings are its controls.
+        values = dict(values["controls"])
     for name, text in sorted(environ.items()):
         if not name.startswith(f"{env_prefix}__"):
             continue
