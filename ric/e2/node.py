@@ -192,9 +192,10 @@ class E2NodeConnection:
             self._session_task = loop.create_task(self._session())
             await asyncio.wait([self._session_task])
             if not self._session_task.cancelled() and (error := self._session_task.exception()) is not None:
-                if not isinstance(error, TwinRicError):
-                    raise error
-                self._log.info("E2 connection lost", fault=str(error))
+                if isinstance(error, TwinRicError):
+                    self._log.info("E2 connection lost", fault=str(error))
+                else:
+                    self._log.error("E2 connection failed unexpectedly", fault=repr(error), exc_info=error)
             if loop.time() - began_s > high_s:
                 wait_s = low_s
             await asyncio.sleep(wait_s)

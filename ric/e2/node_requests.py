@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
@@ -115,8 +114,10 @@ class NodeRequests:
         for subscription in subscriptions:
             handler = self.handlers.get(subscription.ran_function_id)
             if handler is not None:
-                with contextlib.suppress(TwinRicError):  # the subscription is gone either way
+                try:
                     await handler.delete(subscription)
+                except Exception as error:  # noqa: BLE001 - the subscription is gone either way
+                    self._known(error)
 
     async def _subscribe(self, pdu: pb.E2apPdu) -> None:
         request = pdu.ric_subscription_request

@@ -14,7 +14,6 @@ from ric.e2.identities import NodeIdentity, RanFunction
 from ric.e2.node import E2NodeConnection, NodeSubscription
 from ric.e2.platform import BoundPorts, E2Platform
 from ric.e2sm import ccc, kpm
-from ric.errors import TwinRicError
 from ric.telemetry import Metrics
 
 
@@ -23,7 +22,7 @@ class FakeFunction:
     """A RAN function that admits everything and echoes controls; tests set its knobs."""
 
     definition: RanFunction
-    refuse: TwinRicError | None = None
+    refuse: Exception | None = None
     outcome: bytes | None = None
     delay_s: float = 0.0
     subscriptions: dict[object, NodeSubscription] = field(default_factory=dict)

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from ric.e2.identities import RanFunction
+from ric.e2.identities import RanFunction, RicRequestId
 from ric.e2sm import ccc, grid, kpm
 from ric.errors import TwinRicError
 
@@ -123,6 +123,15 @@ async def test_reset_from_either_side_subscribes_again_while_streams_stay_open(h
 
 async def test_node_indication_without_its_subscription_is_not_sent(house) -> None:
     node = await house.node()
-    from ric.e2.identities import RicRequestId
-
     assert not await node.connection.indicate(RicRequestId(1, 1), kpm.RAN_FUNCTION_ID, 0, b"h", b"m")
+
+
+async def test_node_handler_with_a_bug_refuses_and_the_node_lives_on(house) -> None:
+    node, client = await house.node(), await house.client()
+    node.ccc.refuse = ZeroDivisionError("a bug")
+    header, payload = ccc.encode_control((ccc.SliceRatio(s_nssai="1-000001", rrm_policy_dedicated_ratio=25),))
+    with pytest.raises(TwinRicError, match="ZeroDivisionError"):
+        await client.control(node.name, CCC, header, payload)
+    node.ccc.refuse = None
+    assert await client.control(node.name, CCC, header, payload) == payload
+    assert node.metrics.refused.labels("e2_node", "INTERNAL")._value.get() == 1
