@@ -76,7 +76,7 @@ async def prefixed(kafka_node: Any) -> AsyncIterator[tuple[Any, str]]:
 
 async def until(condition: Any) -> None:
     async with asyncio.timeout(60):
-        while not condition():  # noqa: ASYNC110  the broker is another process
+        while not condition():
             await asyncio.sleep(0.02)
 
 
@@ -107,7 +107,7 @@ async def test_broker_killed_and_started_again_loses_nothing_that_was_acknowledg
         assert [await publish() for _ in range(3)] == [False] * 3
         await asyncio.to_thread(node.start)
         async with asyncio.timeout(60):
-            while not await publish():  # noqa: ASYNC110
+            while not await publish():
                 await asyncio.sleep(0.1)
         await until(lambda: seen[-1].revision == accepted[-1])
         rebuilt = await Twins(bus, WallClock(), Metrics("other"), "other/1").rebuild(TWIN_REPORTED)

@@ -64,19 +64,3 @@ def test_settings_what_the_protocol_lacks_is_named(environ: dict[str, str], fiel
     with pytest.raises(TwinRicError) as caught:
         bus._options()
     assert (caught.value.code, caught.value.faults[0].field) == ("CONFIG-MISSING", field)
-
-
-@pytest.mark.parametrize("url", ["kafka://", "kafka://host", "kafka://host:0", "kafka://host:99999", "kafka://:9092"])
-def test_kafka_bus_bad_address_is_refused(url: str) -> None:
-    from ric.bus.kafka import KafkaBus
-
-    with pytest.raises(TwinRicError, match="CONFIG-RANGE bus_url"):
-        KafkaBus.at(url, Metrics("x"), client_id="x", environ={})
-
-
-async def test_kafka_bus_not_started_says_that_the_bus_is_unreachable() -> None:
-    from ric.bus.kafka import KafkaBus
-
-    bus = KafkaBus.at("kafka://broker:9092", Metrics("x"), client_id="x", environ={})
-    with pytest.raises(TwinRicError, match="BUS-UNREACHABLE"):
-        await bus.publish("ric.alarms", "key", b"", {})
