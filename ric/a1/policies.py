@@ -173,7 +173,9 @@ def _path(parts: Iterable[str | int]) -> str:
 def _faults(validator: Validator, body: Mapping[str, Any]) -> list[Fault]:
     errors = itertools.islice(validator.iter_errors(body), MAX_FAULTS)
     faults = itertools.chain.from_iterable(_faults_of(error) for error in errors)
-    return sorted(itertools.islice(faults, MAX_FAULTS), key=lambda fault: fault.field)
+    # One field may break several rules of its schema that read the same.
+    different = {(f.code, f.field, f.accepted): f for f in itertools.islice(faults, MAX_FAULTS)}
+    return sorted(different.values(), key=lambda fault: fault.field)
 
 
 def _faults_of(error: jsonschema.ValidationError) -> Iterator[Fault]:

@@ -63,8 +63,8 @@ async def test_sim_clock_does_not_go_back() -> None:
         await clock.advance_to(START_S - 1)
 
 
-@given(st.integers(0, 4_000_000_000), st.integers(0, 999_999))
-def test_to_ns_is_exact_to_the_microsecond(seconds: int, micros: int) -> None:
+@given(st.integers(0, 2**31 - 1), st.integers(0, 999_999))
+def test_to_ns_is_exact_to_the_microsecond_until_2038(seconds: int, micros: int) -> None:
     expected = (seconds * 1_000_000 + micros) * 1_000
     assert to_ns(expected / 1e9) == expected
     assert to_ns(to_s(expected)) == expected

@@ -17,7 +17,7 @@ SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
         "weight": {"type": "number", "minimum": 0, "maximum": 1},
-        "mode": {"enum": ["eco", "fast"]},
+        "mode": {"enum": ["eco", "fast"], "type": "string"},
         "cap_kw": {"anyOf": [{"type": "number", "minimum": 0}, {"type": "null"}]},
         "slices": {"type": "array", "items": {"$ref": "#/$defs/Slice"}},
     },
@@ -113,6 +113,7 @@ def test_parse_type_unusable_type_is_refused(type_id: str, body: dict[str, Any],
     [
         pytest.param({"weight": -1}, [("A1-RANGE", "weight", "0..1")], id="range"),
         pytest.param({"mode": "slow"}, [("A1-RANGE", "mode", 'one of ["eco", "fast"]')], id="enumeration"),
+        pytest.param({"mode": 1}, [("A1-RANGE", "mode", 'one of ["eco", "fast"]')], id="two rules, one fault"),
         pytest.param({"slices": [{"share": 1}, {}]}, [("A1-RANGE", "slices[1].share", INTEGER)], id="absent"),
         pytest.param({"slices": {}}, [("A1-RANGE", "slices", '{"type": "array"}')], id="type"),
         pytest.param({"modus": "eco"}, [("A1-UNKNOWN-FIELD", "modus", "a known field")], id="unknown"),

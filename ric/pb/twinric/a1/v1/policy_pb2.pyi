@@ -194,7 +194,7 @@ class PolicyPut(_message.Message):
     POLICY_JSON_FIELD_NUMBER: _builtins.int
     policy_id: _builtins.str
     revision: _builtins.int
-    """grows with each PUT of this policy; survives restarts"""
+    """grows with each PUT that changes the body, over all policies; survives restarts"""
     policy_json: _builtins.str
     def __init__(
         self,
