@@ -92,7 +92,6 @@ spec:
       imagePullPolicy: {{ $values.global.image.pullPolicy }}
       command: {{ .command | toJson }}
       env:
-        - {name: TWINRIC_POD, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
         {{- include "twinric.kafkaEnvironment" $root | trim | nindent 8 }}
         {{- range $values.extraEnvironment }}
         - {{ toYaml . | nindent 10 | trim }}
