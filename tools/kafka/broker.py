@@ -102,8 +102,10 @@ def fetch() -> Path:
 class JavaNode:
     """Kafka's own jars in a Java process."""
 
-    def __init__(self, folder: Path, port: int, controller_port: int) -> None:
+    def __init__(self, folder: Path, port: int, controller_port: int, *, outlives_us: bool = False) -> None:
         self.address = f"127.0.0.1:{port}"
+        # A test's node shares our process group, so that whatever ends a cut-off test run ends it too.
+        self._new_session = outlives_us
         self.process: subprocess.Popen[bytes] | None = None
         self._folder = folder
         self._log = folder / "broker.log"
@@ -143,7 +145,10 @@ class JavaNode:
         """Return once the node answers. Raises BrokerError."""
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*self._java, "kafka.Kafka", str(self._settings)], stdout=log, stderr=log, start_new_session=True
+                [*self._java, "kafka.Kafka", str(self._settings)],
+                stdout=log,
+                stderr=log,
+                start_new_session=self._new_session,
             )
         limit_s = time.monotonic() + START_S
         while not answers(self.address):
@@ -293,7 +298,7 @@ def _command_start(port: int, *, wait: bool) -> None:
         container.start()
         print(container.address)
         return
-    node = JavaNode(HOME / f"broker-{port}", port, free_ports(1)[0])
+    node = JavaNode(HOME / f"broker-{port}", port, free_ports(1)[0], outlives_us=not wait)
     node.start()
     if node.process is None:
         raise BrokerError("Kafka ended at once")
