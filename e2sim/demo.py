@@ -82,7 +82,7 @@ def _slice_terms(apps: Mapping[str, Any]) -> dict[str, dict[str, float]]:
 def _print_summary(console: Console, summary: Mapping[str, Any]) -> None:
     table = RichTable("figure", "apps on", "apps off")
     for section, names in (
-        ("homes", ("cost_less_stored_energy_eur", "peak_import_kw", "comfort_degree_h", "ev_shortfall_kwh")),
+        ("homes", ("net_cost_eur", "peak_import_kw", "comfort_degree_h", "ev_shortfall_kwh")),
         ("slices", ("objective_eq3_mean", "limits_broken_per_1000_steps")),
     ):
         for name in names if section in summary else ():

@@ -58,6 +58,7 @@ class RunRecord:
         self.fast: dict[str, Series] = {}
         self.slow: dict[str, Series] = {}
         self.home_ids: dict[str, tuple[str, ...]] = {}
+        self._stored_kwh = {node: self.stored_kwh(node) for node in network.nodes}
         network.listeners.append(self._listen)
 
     def _listen(self, node: Node, sample: NodeSample) -> None:
@@ -94,6 +95,17 @@ class RunRecord:
             self.home_ids[node.e2_node_id] = homes.ids
             values |= _columns(homes, "home_")
         self.slow.setdefault(node.e2_node_id, Series()).add(offset_s, **values)
+
+    def stored_kwh(self, node_id: str) -> float:
+        """Energy in the batteries of homes, EVs and community storage of one node now [kWh]."""
+        totals, residential = self.totals(node_id), self.network.nodes[node_id].parts.residential
+        storage = None if residential is None else residential.storage
+        community_kwh = 0.0 if storage is None else storage.stored_kwh
+        return totals.get("battery_stored_kwh", 0.0) + totals.get("ev_stored_kwh", 0.0) + community_kwh
+
+    def gained_kwh(self, node_id: str) -> float:
+        """What the batteries of one node hold more than when the record began [kWh]."""
+        return self.stored_kwh(node_id) - self._stored_kwh[node_id]
 
     def totals(self, node_id: str) -> dict[str, float]:
         """Sums over the homes of one node: energies [kWh], cost [EUR], discomfort [K h], EV shortfall [kWh]."""

@@ -44,6 +44,7 @@ class Journal:
     history: dict[str, Table] = field(default_factory=dict)
     policies: list[PolicyChange] = field(default_factory=list)
     budgets_ms: dict[str, float] = field(default_factory=dict)
+    elapsed_ms: dict[str, list[float]] = field(default_factory=dict)
     late: dict[str, int] = field(default_factory=dict)
 
 
@@ -103,7 +104,7 @@ def _home_figures(run: RunRecord, nodes: Sequence[str]) -> dict[str, float]:
         generated_kwh = float((slow.array("home_pv_kw").sum(axis=1) * dt_h).sum())
         for name, value in (
             ("homes_cost_eur", totals["cost_eur"]),
-            ("homes_stored_kwh", totals["battery_stored_kwh"] + totals["ev_stored_kwh"]),
+            ("stored_energy_gained_kwh", run.gained_kwh(node)),
             ("comfort_degree_h", totals["comfort_degree_h"]),
             ("ev_shortfall_kwh", totals["ev_shortfall_kwh"]),
             ("pv_generated_kwh", generated_kwh),
@@ -115,19 +116,15 @@ def _home_figures(run: RunRecord, nodes: Sequence[str]) -> dict[str, float]:
         storage_kw = slow.array("storage_charge_kw") - slow.array("storage_discharge_kw")
         if storage_kw.size:
             figures["storage_cost_eur"] += float((storage_kw.sum(axis=1) * buy * dt_h).sum())
-            stored = slow.array("storage_soc")[-1] * slow.array("storage_capacity_kwh")[-1]
-            figures["storage_stored_kwh"] += float(stored.sum())
         peaks.append(float(_quarter_means(slow, import_kw).max()))
         lowest_pu.append(float(slow.array("feeder_voltage_min_pu").min()))
         highest_pct.append(float(slow.array("feeder_loading_pct").max()))
     result = dict(figures)
     result |= {"voltage_min_pu": min(lowest_pu), "loading_max_pct": max(highest_pct)}
     result["peak_import_kw"] = sum(peaks)
-    # Energy left in batteries at the end is worth what importing it would have cost on average.
-    left_kwh = result["homes_stored_kwh"] + result.get("storage_stored_kwh", 0.0)
-    result["cost_less_stored_energy_eur"] = (
-        result["homes_cost_eur"] + result.get("storage_cost_eur", 0.0) - left_kwh * result["mean_price_eur_per_kwh"]
-    )
+    # Energy gained in batteries is worth what importing it would have cost on average.
+    gained_eur = result["stored_energy_gained_kwh"] * result["mean_price_eur_per_kwh"]
+    result["net_cost_eur"] = result["homes_cost_eur"] + result.get("storage_cost_eur", 0.0) - gained_eur
     return result
 
 
@@ -261,12 +258,13 @@ def _loop_figures(journal: Journal) -> dict[str, Any]:
     loops = {}
     for app in sorted(journal.budgets_ms):
         mine = [decision for decision in journal.decisions if decision.app == app]
-        elapsed = np.array([decision.elapsed_ms for decision in mine])
+        elapsed = np.array(journal.elapsed_ms.get(app, ()))
         loops[app] = {
             "budget_ms": journal.budgets_ms[app],
-            "cycles": len(mine),
-            "p50_ms": float(np.percentile(elapsed, 50)) if mine else None,
-            "p99_ms": float(np.percentile(elapsed, 99)) if mine else None,
+            "cycles": len(elapsed),
+            "published": len(mine),
+            "p50_ms": float(np.percentile(elapsed, 50)) if elapsed.size else None,
+            "p99_ms": float(np.percentile(elapsed, 99)) if elapsed.size else None,
             "late": journal.late.get(app, 0),
             "safe_actions": sum(decision.safe_action for decision in mine),
             "reasons": dict(Counter(decision.reason_code for decision in mine)),

@@ -38,7 +38,7 @@ def _percent(share: float | None) -> str:
 def _tiles(summary: Mapping[str, Any]) -> list[dict[str, str]]:
     found: list[tuple[str, str]] = []
     if homes := summary.get("homes"):
-        cost, peak = homes["cost_less_stored_energy_eur"], homes["peak_import_kw"]
+        cost, peak = homes["net_cost_eur"], homes["peak_import_kw"]
         saved = -cost["change"] / abs(cost["without_apps"]) if cost["without_apps"] else 0.0
         found.append((_percent(saved), "lower energy cost than with the apps off"))
         found.append((f"{_number(peak['change'])} kW", f"change of the peak of {_number(peak['without_apps'])} kW"))

@@ -111,6 +111,7 @@ class System:
             progress(end_s - scenario.start_s)
         for name, runtime in self.runtimes.items():
             self.journal.late[name] = runtime.late_cycles
+            self.journal.elapsed_ms[name] = list(runtime.elapsed_ms)
         for change in self.journal.policies:
             change.status = await self._status(change)
 

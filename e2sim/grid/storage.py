@@ -32,6 +32,11 @@ class CommunityStorage:
         self.net_kw = 0.0
         self.throughput_kwh = 0.0
 
+    @property
+    def stored_kwh(self) -> float:
+        """Energy held now [kWh]."""
+        return self.soc * self._settings.capacity_kwh
+
     def apply(self, set_points: Table, valid_until_s: float) -> Table:
         """Put the set-point in force and return it. Raises TwinRicError E2-RANGE naming unit and bound."""
         if set_points.kind not in self.set_point_kinds or set_points.ids != (self.id,):

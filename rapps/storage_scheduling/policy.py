@@ -28,6 +28,8 @@ class StorageSchedulingPolicy(FrozenModel):
     """Lowest state of charge that a schedule may reach [1]."""
     soc_max: float = Field(default=0.95, ge=0, le=1)
     """Highest state of charge that a schedule may reach [1]."""
+    soc_target: float = Field(default=0.5, ge=0, le=1)
+    """State of charge to be reached again at the end of each schedule [1], within what the unit can do."""
     feeder_limit_kw: float = Field(default=0.0, ge=0, le=100_000)
     """Import of the feeder above which homes are capped by an A1 policy [kW]; 0 for no cap."""
 

@@ -63,7 +63,7 @@ def schedule_storage(state: State, policy: StorageSchedulingPolicy) -> Decision:
 
     minimise  sum_t h (buy_t i_t - sell_t x_t) + wear sum h (c + d) - reserve price sum h r + peak price p
     subject to  i_t - x_t = net_t + sum_u (c_ut - d_ut),  p >= i_t,
-                e_ut = e_u,t-1 + h (eta c_ut - d_ut / eta),  soc_min E <= e <= soc_max E,  e_uH >= e_u0,
+                e_ut = e_u,t-1 + h (eta c_ut - d_ut / eta),  soc_min E <= e <= soc_max E,  e_uH >= soc_target E,
                 d_ut - c_ut + r_ut <= P_u,  r_ut >= share P_u,  eta e_ut >= r_ut reserve_hours.
     Energy bounds give way to the starting state, and the reserve's energy to a price, so there is always a plan.
     Raises TwinRicError SOLVE-FAILED when HiGHS stops without one. Against: a dynamic programme.
@@ -173,7 +173,10 @@ def _bounds(state: State, policy: StorageSchedulingPolicy, layout: _Layout) -> F
     floor = np.minimum(policy.soc_min * state.capacity_kwh, start)
     ceiling = np.maximum(policy.soc_max * state.capacity_kwh, start)
     energy_low = np.repeat(floor, layout.steps).reshape(layout.units, layout.steps)
-    energy_low[:, -1] = np.clip(start, floor, policy.soc_max * state.capacity_kwh)
+    # The target may be out of reach; a twentieth of the way is left for what else the power is needed for.
+    reach = start + 0.95 * STEP_H * layout.steps * state.efficiency * state.max_kw
+    highest = np.minimum(reach, policy.soc_max * state.capacity_kwh)
+    energy_low[:, -1] = np.clip(policy.soc_target * state.capacity_kwh, floor, np.maximum(highest, floor))
     low[layout.energy], high[layout.energy] = energy_low.ravel(), np.repeat(ceiling, layout.steps)
     return np.stack([low, high], axis=1)
 
