@@ -113,7 +113,7 @@ def refusals(figures_by_suite: Mapping[str, Mapping[str, Figures]]) -> list[str]
 
 def summary(figures_by_suite: Mapping[str, Mapping[str, Figures]]) -> dict[str, Any]:
     """The figures as the model card holds them."""
-    others = ("static", "gradient_eq2", "oracle_last_load", "untrained_prior")
+    others = ("static", "gradient_eq2", "oracle_last_load")
     closed = {
         suite: {name: round(gap_closed(rows, name), 4) for name in others} for suite, rows in figures_by_suite.items()
     }

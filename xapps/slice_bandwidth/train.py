@@ -379,7 +379,8 @@ def main() -> None:
         "inputs": {"rows": f"(R, {FEATURES}) float32, xapps.slice_bandwidth.rl_agent.features"},
         "outputs": {"scores": "(R,) float32, logit contribution per slot count and slice"},
         "data": "surrogate traffic of xapps.slice_bandwidth.traffic, domain-randomised per episode; no recorded data",
-        "command": "python -m xapps.slice_bandwidth.train " + " ".join(sys.argv[1:]),
+        "command": f"python -m xapps.slice_bandwidth.train --seed {settings.seed} --threads {settings.threads} "
+        f"--all-action {settings.all_action_iterations} --ppo {settings.ppo_iterations}",
         "settings": asdict(settings),
         "training_minutes": round(minutes, 2),
         "held_out_seeds": HELD_OUT_SEEDS,
