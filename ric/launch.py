@@ -28,7 +28,7 @@ def main(app_type: type[App[Any, Any, Any, Any]], arguments: list[str] | None = 
     """Run `app_type` until SIGTERM or SIGINT, then stop within five seconds. Exits 2 when the settings are refused."""
     name = app_type.spec.name
     parser = argparse.ArgumentParser(prog=name, description=(app_type.__doc__ or name).splitlines()[0])
-    parser.add_argument("--config", type=Path, help="YAML settings; TWINRIC_%s__KEY overrides a key" % name.upper())
+    parser.add_argument("--config", type=Path, help=f"YAML settings; TWINRIC_{name.upper()}__KEY overrides a key")
     options = parser.parse_args(arguments)
     try:
         config = load_config(app_type.config_type, options.config, f"TWINRIC_{name.upper()}", os.environ)

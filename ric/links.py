@@ -1,4 +1,4 @@
-"""The connections of one app: bus, E2, E3, A1. Made from its settings, or handed in where one process holds many apps."""
+"""The connections of one app: bus, E2, E3, A1; one process that holds many apps hands them one bus."""
 
 from __future__ import annotations
 
