@@ -22,7 +22,7 @@ from xapps.hems_load.decision import Decision
 from xapps.hems_load.fleet import FleetDecision, FleetState, decide_fleet, fall_back_fleet
 from xapps.hems_load.optimizer import Limits, Optimizer
 from xapps.hems_load.policy import POLICY_TYPE_ID, HemsPolicy
-from xapps.hems_load.state import NodeMemory
+from xapps.hems_load.state import NodeMemory, check_series
 
 __all__ = ["HemsLoadApp"]
 
@@ -71,8 +71,10 @@ class HemsLoadApp(App[HemsConfig, HemsPolicy, FleetState, FleetDecision]):
 
     def _on_twin(self, _: str, twin: TwinState) -> int | None:
         if twin.twin_id.startswith(FORECAST):
+            check_series(twin.table, ("load_p50_kw",), "BUS-RANGE")
             self._memory(twin.twin_id.removeprefix(FORECAST)).forecast = twin.table
         elif twin.twin_id.startswith(SCHEDULE):
+            check_series(twin.table, ("charge_kw", "discharge_kw", "reserve_kw"), "BUS-RANGE")
             self._memory(twin.twin_id.removeprefix(SCHEDULE)).schedule = twin.table
             self._unanswered[twin.twin_id] = twin
         return None

@@ -50,9 +50,8 @@ def storage_set_point(state: State) -> Table | None:
     schedule, unit = state.schedule, state.storage
     if schedule is None or unit is None or schedule.ids != unit.ids:
         return None
-    step_s = float(schedule["step_s"][0]) if schedule["step_s"].size else STEP_S
     # The set-point is for the time from now on, and a schedule's first value holds from its source time on.
-    step = int((state.source_time_ns - schedule.source_time_ns) // (step_s * NS))
+    step = int((state.source_time_ns - schedule.source_time_ns) // (STEP_S * NS))
     if not 0 <= step < schedule["charge_kw"].shape[1]:
         return None
     limit = unit["max_kw"]

@@ -57,7 +57,9 @@ class HomeProblem:
     ev_here: Floats
     """1 while the EV is expected to be plugged in."""
     ev_floor_kwh: Floats
-    """Energy that the EV is to hold at the end of each step: the reserve, and the target at departure."""
+    """Energy below which the EV may not be discharged; at most what it holds now."""
+    ev_target_kwh: Floats
+    """Energy that the EV is to hold at the end of each step: the target from its departure on; may be missed."""
     heat_pump_kw: float
     indoor_c: float
     left: float
@@ -213,7 +215,7 @@ class HomeLp:
             high[at["ev_charge"]], high[at["ev_discharge"]] = charge * problem.ev_here, discharge * problem.ev_here
             cost[at["ev_discharge"]] = hours * v2g_wear
             cost[at["ev_charge"]] = 1e-5 * hours
-            high[at["ev"]] = capacity
+            low[at["ev"]], high[at["ev"]] = problem.ev_floor_kwh, capacity
             cost[at["ev"][-1]] = -held
         if problem.has_heat_pump:
             high[at["heat_pump"]] = problem.heat_pump_kw
@@ -233,7 +235,7 @@ class HomeLp:
                 low.append(side)
                 high.append(side)
         if problem.has_ev:
-            low.append(problem.ev_floor_kwh)
+            low.append(problem.ev_target_kwh)
             high.append(infinite)
         if problem.has_heat_pump:
             side = problem.drift_c.copy()
@@ -275,7 +277,7 @@ class HomeLp:
             put(row, at[charge], -hours * efficiency)
             put(row, at[discharge], hours / efficiency)
         if problem.has_ev:
-            row = rows("floor")
+            row = rows("target")
             put(row, at["ev"], 1.0)
             put(row, np.full(steps, self._short, dtype=np.int32), 1.0)
         if problem.has_heat_pump:

@@ -74,13 +74,13 @@ class Optimizer:
             raise AssertionError("a plan")
         now, step = self._plan_now(standing, state)
         cap = self._cap_kw(policy, state.time_s)
-        points = track(state, now, policy)
-        given, missing = np.zeros(len(state.homes)), 0.0
+        safe = project(state, track(state, now, policy), policy)
+        given = np.zeros(len(state.homes))
         if np.isfinite(cap):
-            points, given, missing = shed_to_cap(state, points, cap * (1 - CAP_MARGIN), policy)
-            missing = max(missing - cap * CAP_MARGIN, 0.0)
-        safe = project(state, points, policy)
-        miss = max(missing, float(standing.plan.miss_kw[step:].max(initial=0.0)))
+            points, given = shed_to_cap(state, safe.points, cap * (1 - CAP_MARGIN), policy)
+            safe = replace(safe, points=project(state, points, policy).points)
+        net = safe.points.net_kw(state.report["inflexible_kw"], state.report["pv_available_kw"])
+        miss = max(float(net.sum()) - cap, float(standing.plan.miss_kw[step:].max(initial=0.0)))
         reason = _reason(
             why or "FOLLOW_PLAN", state, standing.plan, step, cap_kw=cap, given=given, safe=safe, miss=miss
         )

@@ -19,6 +19,8 @@ Floats = NDArray[np.float64]
 HOURS = STEP_S / 3600
 OVER_CONTRACT_EUR_PER_KWH = 5.0
 EV_SHORT_EUR_PER_KWH = 3.0
+SOONER_EUR_PER_KWH = 1e-3
+"""What later imports cost more over the horizon: of equal prices the earlier is taken, and cars are full sooner."""
 PRICE_GAP = 1e-3
 """Least difference of import and export price in a plan [EUR/kWh]: without one, both could flow at once."""
 END_VALUE_SHARE = 0.9
@@ -43,7 +45,7 @@ class FleetProblems:
 def pose_fleet(state: State, policy: HemsPolicy) -> FleetProblems:
     """The problems of all homes of `state` under `policy`."""
     horizon, homes, report = state.horizon, state.homes, state.report
-    buy = policy.price_weight * horizon.buy
+    buy = policy.price_weight * horizon.buy + SOONER_EUR_PER_KWH * np.linspace(0, 1, horizon.buy.size)
     sell = np.minimum(policy.price_weight * horizon.sell, buy - PRICE_GAP)
     mean = float(buy.mean())
     left = heat_loss_factor(homes, STEP_S)
@@ -52,7 +54,7 @@ def pose_fleet(state: State, policy: HemsPolicy) -> FleetProblems:
     drift = (1 - left)[:, None] * (horizon.outdoor_c[None, :] + (state.gains_kw / homes.heat_loss_kw_per_k)[:, None])
     low = homes.comfort_low_c[:, None] - policy.setback_k * (1 - horizon.occupied) + COMFORT_MARGIN_K
     high = np.broadcast_to(homes.comfort_high_c[:, None], low.shape)
-    here, floor = _ev_stay(state, policy)
+    here, floor, target = _ev_stay(state, policy)
     end_battery = END_VALUE_SHARE * mean * homes.battery_efficiency
     end_heat = HEAT_VALUE_SHARE * mean * homes.heat_capacity_kwh_per_k / cop.mean(axis=1)
     prices = (
@@ -77,6 +79,7 @@ def pose_fleet(state: State, policy: HemsPolicy) -> FleetProblems:
             ev=(ev_now[n], homes.ev_kwh[n], homes.ev_max_kw[n], homes.ev_v2g_kw[n], homes.ev_efficiency[n]),
             ev_here=here[n],
             ev_floor_kwh=floor[n],
+            ev_target_kwh=target[n],
             heat_pump_kw=float(homes.hvac_max_kw[n]),
             indoor_c=float(report["indoor_c"][n]),
             left=float(left[n]),
@@ -92,8 +95,8 @@ def pose_fleet(state: State, policy: HemsPolicy) -> FleetProblems:
     return FleetProblems(problems, buy, sell)
 
 
-def _ev_stay(state: State, policy: HemsPolicy) -> tuple[Floats, Floats]:
-    """(N, T) 1 while the EV stays, and the energy it is to hold at the end of each step [kWh].
+def _ev_stay(state: State, policy: HemsPolicy) -> tuple[Floats, Floats, Floats]:
+    """(N, T) 1 while the EV stays, the energy that it may not go below and that which it is to hold then [kWh].
 
     It leaves at the announced time, so the step in which that falls does not count. Below the V2G floor nothing is
     discharged; a car that came home below it is not forced up at once, but never goes down.
@@ -107,12 +110,10 @@ def _ev_stay(state: State, policy: HemsPolicy) -> tuple[Floats, Floats]:
     target = report["ev_target_soc"] * homes.ev_kwh
     now = report["ev_soc"] * homes.ev_kwh
     floor = np.where(connected, np.minimum(policy.v2g_floor_soc * homes.ev_kwh, now), 0.0)
-    result = np.broadcast_to(floor[:, None], here.shape).copy()
+    lowest = np.broadcast_to(floor[:, None], here.shape)
     # A stay beyond the horizon still has the rest of its time to charge at 90 % of full power.
     later = np.maximum(stays - steps, 0) * HOURS * 0.9 * homes.ev_max_kw * homes.ev_efficiency
-    wanted = np.maximum(target - later, floor)
+    wanted = np.maximum(target - later, 0)
     last = np.clip(stays - 1, 0, steps - 1)
-    rows = np.flatnonzero(connected & (stays > 0))
-    due = step >= last[:, None]
-    result[rows] = np.where(due[rows], wanted[rows, None], result[rows])
-    return here, result
+    due = (step >= last[:, None]) & (connected & (stays > 0))[:, None]
+    return here, lowest, np.where(due, wanted[:, None], 0.0)

@@ -53,6 +53,8 @@ def project(state: State, points: SetPoints, policy: HemsPolicy) -> Projected:
         "EV_GUARD": np.abs(ev_safe - ev) > 1e-6,
         "ROOM_GUARD": np.abs(guarded - hvac) > 1e-6,
     }
+    # A report that is not finite would spoil the limits themselves: then nothing flows.
+    battery, ev_safe, guarded = (np.nan_to_num(values) for values in (battery, ev_safe, guarded))
     return Projected(SetPoints(battery, ev_safe, guarded, np.clip(pv_limit, 0, NO_LIMIT_KW)), changed)
 
 

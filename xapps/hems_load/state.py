@@ -13,7 +13,7 @@ from ric.columns import Table
 from ric.errors import TwinRicError
 from xapps.hems_load.model import Homes, cop_at, heat_loss_factor
 
-__all__ = ["STEP_S", "Horizon", "NodeMemory", "State", "resample"]
+__all__ = ["STEP_S", "Horizon", "NodeMemory", "State", "check_series", "resample"]
 
 Floats = NDArray[np.float64]
 
@@ -22,6 +22,7 @@ QUARTERS = 96
 NS = 1_000_000_000
 _DAY_S = 86_400
 FORECAST_VALID_S = 6 * 3600
+_USED = 0.4
 _GAIN_LIMITS_KW = (-1.0, 4.0)
 
 
@@ -80,6 +81,18 @@ def resample(values: Floats, start_ns: int, step_s: float, now_ns: int, steps: i
     return np.asarray((1 - share) * values[..., first] + share * values[..., second])
 
 
+def check_series(table: Table, names: tuple[str, ...], code: str) -> None:
+    """Raises TwinRicError `code` unless the series of `table` have entities, values and a step of STEP_S."""
+    if not table.ids:
+        raise TwinRicError(code, f"{table.kind}.ids", 0, "at least one entity")
+    steps = table["step_s"]
+    if np.any(steps != STEP_S):
+        raise TwinRicError(code, f"{table.kind}.step_s", float(steps[steps != STEP_S][0]), f"{STEP_S} s")
+    for name in names:
+        if table[name].ndim != 2 or table[name].shape[1] < 1:
+            raise TwinRicError(code, f"{table.kind}.{name}", "(no values)", "at least one value per entity")
+
+
 @dataclass
 class NodeMemory:
     """Newest tables of one node, and the last day in quarters of an hour: what is expected without a forecast."""
@@ -99,14 +112,17 @@ class NodeMemory:
 
     def add(self, tables: Mapping[str, Table]) -> bool:
         """Take one indication; True when it carried a home report that is newer than the last."""
+        if "outlook" in tables:
+            names = ("buy_eur_per_kwh", "sell_eur_per_kwh", "outdoor_c", "pv_kw_per_kwp")
+            check_series(tables["outlook"], names, "E2-RANGE")
         if "home_static" in tables:
             self._take_static(tables["home_static"])
         for name in ("outlook", "feeder", "storage"):
             kind = name if name == "outlook" else f"{name}_report"
-            if kind in tables:
+            if kind in tables and tables[kind].ids:
                 setattr(self, name, tables[kind])
         report = tables.get("home_report")
-        if report is None or self.homes is None:
+        if report is None or self.homes is None or not report.ids:
             return False
         if report.ids != self.homes.ids:
             raise TwinRicError("E2-RANGE", "home_report.ids", len(report.ids), "the homes of home_static, in order")
@@ -130,24 +146,26 @@ class NodeMemory:
 
     def _learn(self, report: Table, homes: Homes) -> None:
         quarter, weekend = _quarter_of(report.source_time_ns - NS)
+        step_s = 60.0 if self.report is None else (report.source_time_ns - self.report.source_time_ns) / NS
+        step_s = min(step_s, STEP_S)
+        # A whole quarter of an hour replaces 95 % of what the same quarter showed last, 70 % of whether it was used.
+        new, new_here = 1 - np.exp(-3 * step_s / STEP_S), 1 - np.exp(-1.2 * step_s / STEP_S)
         for memory, name in ((self.load_by_quarter, "inflexible_kw"), (self.pv_by_quarter, "pv_available_kw")):
             old = memory[:, quarter]
-            memory[:, quarter] = np.where(np.isnan(old), report[name], old + 0.2 * (report[name] - old))
+            memory[:, quarter] = np.where(np.isnan(old), report[name], old + new * (report[name] - old))
         here = self.here_by_quarter[weekend, :, quarter]
-        self.here_by_quarter[weekend, :, quarter] = here + 0.2 * (report["occupied"] - here)
+        self.here_by_quarter[weekend, :, quarter] = here + new_here * (report["occupied"] - here)
         self.recent_load = np.where(
             np.isnan(self.recent_load), report["inflexible_kw"],
             self.recent_load + 0.15 * (report["inflexible_kw"] - self.recent_load),
         )  # fmt: skip
-        if self.report is not None:
-            step_s = (report.source_time_ns - self.report.source_time_ns) / NS
-            if step_s <= STEP_S:
-                seen = _gains(homes, self.report, report, step_s)
-                self.gains_kw = self.gains_kw + min(1.0, step_s / 3600) * (seen - self.gains_kw)
+        if self.report is not None and step_s < STEP_S:
+            seen = _gains(homes, self.report, report, step_s)
+            self.gains_kw = self.gains_kw + step_s / 3600 * (seen - self.gains_kw)
 
     def state(self, node: str, steps: int) -> State | None:
-        """The state to decide on; None before the first report. Raises TwinRicError where no price is known."""
-        if self.homes is None or self.report is None:
+        """The state to decide on; None before the first report and while no price is known."""
+        if self.homes is None or self.report is None or (self.outlook is None and self.feeder is None):
             return None
         now_ns = self.report.source_time_ns
         report = {name: np.asarray(values, dtype=float) for name, values in self.report.columns.items()}
@@ -156,7 +174,7 @@ class NodeMemory:
             forecast.ids != self.homes.ids or now_ns > forecast.source_time_ns + 6 * 3600 * NS
         ):
             forecast = None
-        horizon = self._horizon(now_ns, steps, forecast)
+        horizon = self._horizon(self.homes, self.report, steps, forecast)
         return State(
             node=node,
             source_time_ns=now_ns,
@@ -169,10 +187,8 @@ class NodeMemory:
             forecast_ns=0 if forecast is None else forecast.source_time_ns,
         )
 
-    def _horizon(self, now_ns: int, steps: int, forecast: Table | None) -> Horizon:
-        homes, report = self.homes, self.report
-        if homes is None or report is None:
-            raise TwinRicError("SOLVE-FAILED", "home_report", "(absent)", "a report")
+    def _horizon(self, homes: Homes, report: Table, steps: int, forecast: Table | None) -> Horizon:
+        now_ns = report.source_time_ns
         lead = np.arange(steps)
         load = self._yesterday(self.load_by_quarter, report["inflexible_kw"], now_ns, steps)
         if forecast is not None:
@@ -196,14 +212,11 @@ class NodeMemory:
         """Prices, outdoor temperature and PV per peak power; without an outlook what holds now, and no PV."""
         outlook = self.outlook
         if outlook is None:
-            if self.feeder is None:
-                raise TwinRicError("SOLVE-FAILED", "outlook", "(absent)", "an outlook, or tariffs in the feeder report")
             constant = np.ones(steps)
-            tariff = [float(self.feeder[name][0]) * constant for name in ("buy_price", "sell_price")]
+            now = (0.0, 0.0) if self.feeder is None else (self.feeder["buy_price"][0], self.feeder["sell_price"][0])
+            tariff = [float(price) * constant for price in now]
             return tariff[0], tariff[1], float(report["outdoor_c"].mean()) * constant, None
         step_s, start_ns = float(outlook["step_s"][0]), outlook.source_time_ns
-        if step_s != STEP_S:
-            raise TwinRicError("E2-RANGE", "outlook.step_s", step_s, f"{STEP_S} s")
         names = ("buy_eur_per_kwh", "sell_eur_per_kwh", "outdoor_c", "pv_kw_per_kwp")
         buy, sell, outdoor, per_kwp = (resample(outlook[name][0], start_ns, step_s, now_ns, steps) for name in names)
         # The forecast's error shows already: what is measured now fades into it over some hours.
@@ -216,14 +229,14 @@ class NodeMemory:
         return np.where(np.isnan(seen), now[:, None], seen)
 
     def _occupied(self, now: Floats, now_ns: int, steps: int) -> Floats:
-        """1 where the home was used at that time on such a day at least once in a while, and for the next half hour
-        where it is used now: doubt counts as somebody at home.
+        """1 where the home was used within half an hour of that time on the last days of that sort (workday or
+        weekend), and for the next half hour where it is used now: doubt counts as somebody at home.
         """
         result = np.empty((now.size, steps))
         for step in range(steps):
             quarter, weekend = _quarter_of(now_ns + step * STEP_S * NS)
             around = [(quarter + shift) % QUARTERS for shift in (-2, -1, 0, 1, 2)]
-            result[:, step] = self.here_by_quarter[weekend][:, around].max(axis=1) > 0.05
+            result[:, step] = self.here_by_quarter[weekend][:, around].max(axis=1) > _USED
         result[:, :2] = np.maximum(result[:, :2], now[:, None])
         return result
 

@@ -112,8 +112,8 @@ def _within_contract(points: SetPoints, homes: Homes, load_kw: Floats, pv_kw: Fl
     )
 
 
-def shed_to_cap(state: State, points: SetPoints, cap_kw: float, policy: HemsPolicy) -> tuple[SetPoints, Floats, float]:
-    """`points` changed so that all homes together import at most `cap_kw`; who gave how much (N,) and what is missing.
+def shed_to_cap(state: State, points: SetPoints, cap_kw: float, policy: HemsPolicy) -> tuple[SetPoints, Floats]:
+    """`points` changed so that all homes together import at most `cap_kw` where they can; how much each gave (N,) [kW].
 
     In this order, each in proportion to what a home can give: battery discharge, EV charging that can wait, V2G above
     its floor, heat where the room is above its comfort bound, and the rest of the heat down to the setback.
@@ -143,7 +143,7 @@ def shed_to_cap(state: State, points: SetPoints, cap_kw: float, policy: HemsPoli
         values -= taken
         given += taken
         missing -= float(taken.sum())
-    return SetPoints(battery, ev, hvac, points.pv_limit_kw), given, max(missing, 0.0)
+    return SetPoints(battery, ev, hvac, points.pv_limit_kw), given
 
 
 def must_charge(state: State) -> NDArray[np.bool_]:

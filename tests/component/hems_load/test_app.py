@@ -1,0 +1,185 @@
+"""The app in its real runtime, on a memory bus and simulated time, with the simulator's homes as its E2 peer."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import numpy as np
+import pytest
+
+from e2sim.grid.residential import make_residential
+from e2sim.grid.settings import ResidentialSettings
+from ric.bus.bus import RIC_DECISIONS, TWIN_ACK, TWIN_DESIRED, TWIN_REPORTED, MemoryBus, Twins
+from ric.bus.record import AckStatus, decode, decode_ack
+from ric.clock import SimClock, to_ns, to_s
+from ric.columns import Table
+from ric.e2sm import grid
+from ric.errors import TwinRicError
+from ric.links import Links
+from ric.pb.twinric.bus.v1.record_pb2 import DecisionRecord
+from ric.runtime import AppRuntime
+from ric.telemetry import Metrics
+from xapps.hems_load.app import HemsLoadApp
+from xapps.hems_load.config import HemsConfig
+
+pytestmark = pytest.mark.timeout(60)
+NODE, START_S = "00101-e2000001", 1_460_462_400.0
+
+
+class Peer:
+    """One E2 node behind the client's interface."""
+
+    def __init__(self):
+        settings = ResidentialSettings(homes=8)
+        self.parts = make_residential(settings, node_id=NODE, start_s=START_S, days=1, seed=2)
+        self.handler = None
+        self.controls = []
+        self.refuses = self.disobeys = False
+
+    async def start(self):
+        return
+
+    async def stop(self):
+        return
+
+    async def follow(self, service_model, *, trigger, action, handler):
+        assert service_model == (grid.NAME, grid.VERSION)
+        assert grid.decode_trigger(trigger) == 60_000
+        self.handler = handler
+        await asyncio.Event().wait()
+
+    async def control(self, e2_node_id, service_model, header, payload, *, deadline_s=1.0):
+        if self.refuses:
+            raise TwinRicError("E2-LOST", "peer", e2_node_id, "a connected node")
+        control = grid.decode_control(header, payload)
+        self.controls.append(control)
+        part = next(p for p in self.parts.parts if control.set_points.kind in p.set_point_kinds)
+        in_force = part.apply(control.set_points, to_s(control.valid_until_ns))
+        if self.disobeys:
+            columns = dict(in_force.columns) | {"hvac_kw": in_force["hvac_kw"] + 0.5}
+            in_force = Table(in_force.kind, in_force.ids, columns, in_force.source_time_ns)
+        return grid.encode_outcome(in_force)
+
+    def report(self, minute):
+        end_s = START_S + 60 * minute
+        tables = {t.kind: t for part in self.parts.parts for t in part.step(end_s, 60)}
+        self.handler(NODE, *grid.encode_indication(grid.GridReport(NODE, to_ns(end_s), tables)))
+        return to_ns(end_s)
+
+
+@asynccontextmanager
+async def running(policy=None):
+    clock, bus, peer = SimClock(START_S), MemoryBus(), Peer()
+    await bus.start()
+    config = HemsConfig(a1_address="", enforce_budget=False, horizon_steps=24)
+    links = Links(HemsLoadApp.spec, HemsLoadApp.policy_type, config, clock, bus=bus)
+    links.e2 = peer
+    runtime = AppRuntime(HemsLoadApp, config, links)
+    if policy:
+        runtime.policies.put("p", 1, policy, None)
+    task = asyncio.create_task(runtime.run())
+    await runtime.ready.wait()
+    while peer.handler is None:
+        await asyncio.sleep(0)
+    yield runtime, peer, bus, clock
+    runtime.stop()
+    await task
+    await bus.stop()
+
+
+async def cycle(runtime, peer, clock, minute):
+    await clock.advance_to(START_S + 60 * minute)
+    due = peer.report(minute)
+    await asyncio.wait_for(runtime.wait_done(due), 20)
+
+
+def records(bus, topic):
+    return list(bus._retained[topic])
+
+
+def decisions(bus):
+    return [DecisionRecord.FromString(message.value) for message in records(bus, RIC_DECISIONS)]
+
+
+async def test_app_controls_every_home_and_publishes_the_twins():
+    async with running() as (runtime, peer, bus, clock):
+        for minute in range(1, 4):
+            await cycle(runtime, peer, clock, minute)
+        assert [control.set_points.kind for control in peer.controls] == ["home_set_point"] * 3
+        assert peer.controls[0].set_points.ids == peer.parts.fleet.ids
+        assert [d.reason_code for d in decisions(bus)] == ["FIRST_PLAN", "FOLLOW_PLAN", "FOLLOW_PLAN"]
+        assert not any(d.safe_action for d in decisions(bus))
+        twins = {key: decode(message.value) for key, message in (await bus.latest(TWIN_REPORTED)).items()}
+        assert set(twins) == {f"{name}/{NODE}" for name in ("home_fleet", "feeder", "outlook", "storage")}
+        assert twins[f"home_fleet/{NODE}"].revision == 3
+        assert twins[f"outlook/{NODE}"].revision == 1
+
+
+async def test_app_executes_the_storage_schedule_and_answers_it():
+    async with running() as (runtime, peer, bus, clock):
+        await cycle(runtime, peer, clock, 1)
+        columns = {"step_s": np.array([900.0]), "charge_kw": np.array([[12.0, 0.0]]), "soc": np.array([[0.5, 0.5]]),
+                   "discharge_kw": np.array([[0.0, 5.0]]), "reserve_kw": np.array([[4.0, 4.0]])}  # fmt: skip
+        table = Table("storage_schedule", ("storage-1",), columns, to_ns(START_S + 60))
+        scheduler = Twins(bus, clock, Metrics("test"), "storage_scheduling/1")
+        await scheduler.publish(TWIN_DESIRED, f"storage_schedule/{NODE}", table.kind, table)
+        for minute in (2, 3):
+            await cycle(runtime, peer, clock, minute)
+        stored = [c.set_points for c in peer.controls if c.set_points.kind == "storage_set_point"]
+        assert stored
+        assert stored[-1]["charge_kw"][0] == 12.0
+        assert peer.parts.storage.net_kw == pytest.approx(12.0, abs=1.0)
+        acks = [decode_ack(message.value) for message in records(bus, TWIN_ACK)]
+        assert [ack.status for ack in acks] == [AckStatus.ACCEPTED]
+
+
+async def test_app_without_reports_takes_the_safe_action():
+    async with running() as (runtime, peer, bus, clock):
+        await cycle(runtime, peer, clock, 1)
+        await clock.advance_to(START_S + 60 + 181)
+        for _ in range(200):
+            await asyncio.sleep(0.005)
+            if len(decisions(bus)) > 1:
+                break
+        last = decisions(bus)[-1]
+        assert (last.reason_code, last.safe_action) == ("STALE_INPUT", True)
+        points = peer.controls[-1].set_points
+        np.testing.assert_array_equal(points["battery_kw"], 0)
+        assert peer.controls[-1].valid_until_ns > to_ns(clock.now_s())
+
+
+@pytest.mark.parametrize("mood", ["refuses", "disobeys"])
+async def test_app_tells_when_the_node_does_not_do_as_asked(mood):
+    async with running() as (runtime, peer, bus, clock):
+        setattr(peer, mood, True)
+        await cycle(runtime, peer, clock, 1)
+        fault = decisions(bus)[-1].details["action_fault"]
+        assert ("E2-LOST" if mood == "refuses" else "E2-UNVERIFIED") in fault
+
+
+async def test_app_malformed_indications_are_counted_and_do_not_stop_it():
+    async with running() as (runtime, peer, _, clock):
+        await cycle(runtime, peer, clock, 1)
+        peer.handler(NODE, b"\xff\xff", b"\x00garbage")
+        bad = Table("home_report", ("x",), {"battery_soc": np.array([2.0])}, to_ns(START_S + 90))
+        peer.handler(NODE, *grid.encode_indication(grid.GridReport(NODE, to_ns(START_S + 90), {"home_report": bad})))
+        refused = sum(m.value for f in runtime.metrics.registry.collect() for m in f.samples
+                      if m.name == "twinric_inputs_refused_total")  # fmt: skip
+        assert refused == 2
+        await cycle(runtime, peer, clock, 2)
+        assert len(peer.controls) == 2
+
+
+async def test_app_policy_status_tells_by_how_much_a_cap_is_missed():
+    async with running({"import_cap_kw": 0.0}) as (runtime, peer, bus, clock):
+        await clock.advance_to(START_S + 60)
+        told = []
+        runtime.links.policy_feed = type("Sink", (), {"report": lambda self, *values: told.append(values)})()
+        await cycle(runtime, peer, clock, 1)
+        runtime.links.policy_feed = None
+        policy_id, revision, enforced, reason, text = told[-1]
+        missed = decisions(bus)[-1].numbers["cap_miss_kw"]
+        assert (policy_id, revision) == ("p", 1)
+        assert enforced == (missed <= 0.1)
+        if not enforced:
+            assert reason == "OTHER_REASON"
+            assert f"{missed:.1f} kW" in text

@@ -1,0 +1,69 @@
+"""Small fleets that tests shape to their needs."""
+
+from dataclasses import fields
+
+import numpy as np
+import pytest
+
+from ric.columns import Table
+from xapps.hems_load.model import Homes
+from xapps.hems_load.state import Horizon, State
+
+NOW_NS = 1_460_462_400 * 10**9  # 2016-04-12 12:00
+STATIC = {
+    "battery_kwh": 10.0, "battery_max_kw": 5.0, "battery_efficiency": 0.95, "ev_kwh": 50.0, "ev_max_kw": 11.0,
+    "ev_v2g_kw": 10.0, "ev_efficiency": 0.94, "hvac_max_kw": 4.0, "hvac_cop": 3.5, "heat_capacity_kwh_per_k": 12.0,
+    "heat_loss_kw_per_k": 0.2, "comfort_low_c": 20.0, "comfort_high_c": 24.0, "connection_kw": 14.5, "pv_kwp": 8.0,
+}  # fmt: skip
+REPORT = {
+    "inflexible_kw": 0.6, "pv_available_kw": 2.0, "pv_kw": 2.0, "battery_kw": 0.0, "battery_soc": 0.5, "ev_kw": 0.0,
+    "ev_soc": 0.5, "ev_connected": 1.0, "ev_departure_h": 10.0, "ev_target_soc": 0.8, "hvac_kw": 0.5, "indoor_c": 21.0,
+    "outdoor_c": 7.0, "occupied": 1.0, "import_kw": 0.0, "export_kw": 0.9,
+}  # fmt: skip
+
+
+def spread(values, number, changes):
+    return {name: np.broadcast_to(np.asarray(changes.get(name, value), float), number).copy()
+            for name, value in values.items()}  # fmt: skip
+
+
+@pytest.fixture
+def tables():
+    """`tables(number, time_ns, **columns)` -> the tables of one indication."""
+
+    def make(number=2, time_ns=NOW_NS, *, steps=140, buy=0.3, sell=0.08, **changes):
+        ids = tuple(f"home-{n}" for n in range(number))
+        static, report = spread(STATIC, number, changes), spread(REPORT, number, changes)
+        series = np.ones((1, steps))
+        outlook = {
+            "step_s": np.array([900.0]), "buy_eur_per_kwh": buy * series, "sell_eur_per_kwh": sell * series,
+            "outdoor_c": 7.0 * series, "pv_kw_per_kwp": 0.25 * series,
+        }  # fmt: skip
+        return {
+            "home_static": Table("home_static", ids, static, time_ns),
+            "home_report": Table("home_report", ids, report, time_ns),
+            "outlook": Table("outlook", ("node",), outlook, time_ns),
+        }
+
+    return make
+
+
+@pytest.fixture
+def make_state():
+    """`make_state(number, **columns of home_static and home_report, horizon series)` -> State."""
+
+    def make(number=2, *, steps=96, buy=0.3, sell=0.08, load=0.6, pv=2.0, time_ns=NOW_NS, **changes):
+        ids = tuple(f"home-{n}" for n in range(number))
+        static = spread(STATIC, number, changes)
+        homes = Homes(ids, *(static[field.name] for field in fields(Homes)[1:]))
+        full = np.ones((number, steps))
+        horizon = Horizon(
+            load_kw=load * full, pv_kw=pv * full, occupied=full.copy(), outdoor_c=np.full(steps, 7.0),
+            buy=np.broadcast_to(buy, steps).astype(float), sell=np.broadcast_to(sell, steps).astype(float),
+        )  # fmt: skip
+        return State(
+            node="node", source_time_ns=time_ns, homes=homes, report=spread(REPORT, number, changes), horizon=horizon,
+            gains_kw=np.full(number, 0.3), storage=None, schedule=None, forecast_ns=0,
+        )  # fmt: skip
+
+    return make

@@ -1,0 +1,48 @@
+"""The A1 policy type: defaults, windows, refusals by field."""
+
+import pytest
+
+from ric.config import validate
+from ric.errors import TwinRicError
+from xapps.hems_load.policy import HemsPolicy, import_cap_kw
+
+INF = float("inf")
+
+
+@pytest.mark.parametrize(
+    ("body", "time_s", "cap"),
+    [
+        ({}, 100, INF),
+        ({"import_cap_kw": 30}, 100, 30),
+        ({"import_cap_kw": 30, "import_cap_start_s": 200}, 100, INF),
+        ({"import_cap_kw": 30, "import_cap_start_s": 100, "import_cap_end_s": 200}, 100, 30),
+        ({"import_cap_kw": 30, "import_cap_start_s": 100, "import_cap_end_s": 200}, 200, INF),
+        ({"import_cap_kw": 0}, 100, 0),
+    ],
+    ids=["no cap", "always", "before the window", "at its start", "at its end", "zero is a cap"],
+)
+def test_policy_cap_holds_inside_its_window(body, time_s, cap):
+    assert import_cap_kw(validate(HemsPolicy, body, "A1"), time_s) == cap
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"import_cap_kw": -1}, "import_cap_kw"),
+        ({"v2g_floor_soc": 1.1}, "v2g_floor_soc"),
+        ({"dr_event": {"reduction_kw": 5, "start_s": 9, "end_s": 9}}, "dr_event"),
+        ({"import_cap_start_s": 10, "import_cap_end_s": 5}, "import_cap_start_s"),
+        ({"import_cap": 10}, "import_cap_kw"),
+        ({"comfort_eur_per_k_h": float("nan")}, "comfort_eur_per_k_h"),
+    ],
+    ids=["negative cap", "floor above one", "event of no length", "window ends first", "unknown field", "not a number"],
+)
+def test_policy_bad_statement_is_refused_by_field(body, field):
+    with pytest.raises(TwinRicError, match=field):
+        validate(HemsPolicy, body, "A1")
+
+
+def test_policy_schema_tells_units_and_ranges():
+    properties = HemsPolicy.model_json_schema()["properties"]
+    assert "[kW]" in properties["import_cap_kw"]["description"]
+    assert properties["v2g_floor_soc"]["maximum"] == 1
