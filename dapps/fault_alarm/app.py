@@ -43,7 +43,7 @@ class FaultAlarmApp(App[FaultAlarmConfig, FaultAlarmPolicy, State, Decision]):
         super().__init__(config, runtime)
         self._pending: list[Waveform] = []
         self._memory = Memory.empty()
-        self._newest = -1
+        self._newest: Waveform | None = None
         self._began_s = 0.0
         self._model: LearnedModel | None = None
         self._model_fault: Reason | None = None
@@ -63,9 +63,15 @@ class FaultAlarmApp(App[FaultAlarmConfig, FaultAlarmPolicy, State, Decision]):
         if window.samples.shape[0] != FTUS or window.sample_rate_hz not in (4_000, 8_000):
             found = f"{window.samples.shape[0]} units at {window.sample_rate_hz} Hz"
             raise TwinRicError("E3-RANGE", "waveform", found, f"{FTUS} units at 4,000 or 8,000 Hz")
-        if self._newest >= 0 and (window.sequence - self._newest - 1) % 2**32 >= HALF_RANGE:
-            raise TwinRicError("E3-STATE", "waveform.sequence", window.sequence, f"later than {self._newest}")
-        self._newest = window.sequence
+        newest = self._newest
+        # A DU that restarts counts from the beginning again: old is what is old by sequence and by time.
+        if (
+            newest is not None
+            and window.first_sample_ns < newest.end_ns
+            and (window.sequence - newest.sequence - 1) % 2**32 >= HALF_RANGE
+        ):
+            raise TwinRicError("E3-STATE", "waveform.sequence", window.sequence, f"later than {newest.sequence}")
+        self._newest = window
         self._pending.append(window)
         return window.end_ns
 

@@ -21,6 +21,7 @@ from dapps.fault_alarm.config import MODELS
 from dapps.fault_alarm.model import CHANNELS, KINDS, features
 from dapps.fault_alarm.state import CYCLE, FTUS
 
+BATCH = 128
 FIRST_SAMPLES = 8
 """A window with fewer samples of the fault than this (2 ms) is neither sound nor faulty: left out."""
 
@@ -88,7 +89,9 @@ def draw_windows(
     anywhere = rng.integers(2 * CYCLE, last + 1, number)
     end = np.where(faulty, np.where(sound_run, before, after), anywhere)
     is_fault = faulty & ~sound_run
-    lag = np.where(is_fault, CYCLE * np.ceil((end - start) / CYCLE).astype(np.int64), CYCLE)
+    # Sound windows also see references from before a switching: after a false suspicion the reference stays behind.
+    cycles = np.where(rng.random(number) < 0.5, 1, rng.integers(1, (end - CYCLE) // CYCLE + 1))
+    lag = CYCLE * np.where(is_fault, np.ceil((end - start) / CYCLE).astype(np.int64), cycles)
     index = end[:, None] + np.arange(-CYCLE, 0)
     cycle = runs.waveforms[row[:, None], :, :, index].transpose(0, 2, 3, 1)
     reference = runs.waveforms[row[:, None], :, :, index - lag[:, None]].transpose(0, 2, 3, 1)
@@ -108,7 +111,7 @@ def fit(runs: Runs, *, steps: int, seed: int) -> FaultNet:
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=steps)
     running = 0.0
     for step in range(steps):
-        inputs, kinds, sections = draw_windows(runs, rng, 256)
+        inputs, kinds, sections = draw_windows(runs, rng, BATCH)
         kind, section = network(torch.from_numpy(inputs))
         loss = nn.functional.cross_entropy(kind, torch.from_numpy(kinds))
         loss = loss + nn.functional.cross_entropy(section, torch.from_numpy(sections))

@@ -37,6 +37,9 @@ PROTOCOL_VERSION = "1.0.0"
 MAX_PROTOCOL_DATA = 32_768
 MAX_PDU = 65_536
 MAX_ID = 1_000
+"""Largest message id that we send: every edition of libe3 takes it."""
+MAX_PEER_ID = 2**32 - 1
+"""Largest message id that we take: later editions of libe3 count on to here."""
 MAX_NAME = 128
 FEEDER_FUNCTION_ID = 102
 WAVEFORM_TELEMETRY_ID = 1
@@ -55,7 +58,7 @@ _DATA_FIELDS = {
 
 def encode_pdu(pdu: pb.E3Pdu) -> bytes:
     """The PDU's octets. Raises TwinRicError (E3-RANGE) when a field is out of range."""
-    _check(pdu)
+    _check(pdu, MAX_ID)
     return pdu.SerializeToString()
 
 
@@ -68,16 +71,16 @@ def decode_pdu(octets: bytes) -> pb.E3Pdu:
         pdu.ParseFromString(octets)
     except DecodeError as error:
         raise TwinRicError("E3-MALFORMED", "pdu", octets[:16], "an E3AP PDU") from error
-    _check(pdu)
+    _check(pdu, MAX_PEER_ID)
     return pdu
 
 
-def _check(pdu: pb.E3Pdu) -> None:
+def _check(pdu: pb.E3Pdu, largest_id: int) -> None:
     kind = pdu.WhichOneof("msg")
     if kind is None:
         raise TwinRicError("E3-MALFORMED", "msg", "(none)", "one of the eleven E3AP messages")
-    if not 1 <= pdu.id <= MAX_ID:
-        raise TwinRicError("E3-RANGE", "id", pdu.id, f"1..{MAX_ID}")
+    if not 1 <= pdu.id <= largest_id:
+        raise TwinRicError("E3-RANGE", "id", pdu.id, f"1..{largest_id}")
     message = getattr(pdu, kind)
     field = _DATA_FIELDS.get(kind)
     if field is not None and len(getattr(message, field)) > MAX_PROTOCOL_DATA:

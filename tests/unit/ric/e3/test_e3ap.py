@@ -64,3 +64,12 @@ def test_decode_waveform_not_a_number_is_refused():
 def test_encode_pdu_out_of_range_names_the_field(pdu, field):
     with pytest.raises(TwinRicError, match=field):
         encode_pdu(pdu)
+
+
+def test_decode_pdu_takes_ids_of_later_peers_but_not_zero():
+    """Peers whose ids do not wrap at 1,000 must not be cut off after 1,000 messages."""
+    for identifier in (1, 1_001, 2**32 - 1):
+        octets = pb.E3Pdu(id=identifier, release_message=pb.ReleaseMessage(dapp_identifier=1)).SerializeToString()
+        assert decode_pdu(octets).id == identifier
+    with pytest.raises(TwinRicError, match="id"):
+        decode_pdu(pb.E3Pdu(release_message=pb.ReleaseMessage(dapp_identifier=1)).SerializeToString())
