@@ -87,7 +87,7 @@ async def test_broker_killed_and_started_again_loses_nothing_that_was_acknowledg
     seen: list[TwinState] = []
     accepted: list[int] = []
     with kafka_tools.broker(own=True) as node:
-        bus = kafka_bus(node.address, publish_timeout_s="1")
+        bus = kafka_bus(node.address, publish_timeout_s="5")
         await bus.start()
         reader = Twins(bus, WallClock(), metrics, "reader/1")
         task = asyncio.create_task(await reader.following([TWIN_REPORTED], lambda _, state: seen.append(state)))
