@@ -55,6 +55,8 @@ def grpc_server(metrics: Metrics, *, max_bytes: int = GRPC_MAX_BYTES) -> grpc.ai
     options = [
         *_size_options(max_bytes), *_KEEP_ALIVE, ("grpc.so_reuseport", 0),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+        # A process that was starved of CPU sends its pings in a bunch; that is no reason to hang up on it.
+        ("grpc.http2.max_ping_strikes", 0),
     ]  # fmt: skip
     return grpc.aio.server(interceptors=[ErrorTranslation(metrics)], options=options)
 

@@ -37,7 +37,9 @@ def stale_outputs() -> list[str]:
     page = subprocess.run(commands[0], capture_output=True, text=True, check=True, cwd=ROOT).stdout
     if page != (ROOT / "docs" / "reference" / "scenario.md").read_text(encoding="utf-8"):
         found.append("docs/reference/scenario.md")
-    checked = subprocess.run([sys.executable, "tools/descriptors.py", "--check"], cwd=ROOT, capture_output=True, text=True)
+    checked = subprocess.run(
+        [sys.executable, "tools/descriptors.py", "--check"], cwd=ROOT, capture_output=True, text=True
+    )
     if checked.returncode:
         found.append(checked.stdout.strip() or checked.stderr.strip())
     return found
