@@ -26,6 +26,7 @@ __all__ = [
     "Observation",
     "choose",
     "features",
+    "shielded",
     "split_logits",
 ]
 
@@ -152,10 +153,23 @@ def split_logits(scores: Features) -> NDArray[np.floating]:
     return sum_over_slices(scores)
 
 
+def shielded(seen: Observation, limits: Limits, link: LinkModel, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Of the permitted splits (..., 525) those that should break neither D_max nor J_max if the last load persists.
+
+    All permitted ones where every split breaks something: then the actor weighs who yields.
+    """
+    prediction = predict_table(seen.offered_mbps[..., -1, :], seen.queue_mbit, seen.period_s, link)
+    late = prediction.delay_ms > limits.d_max_ms[..., None, :]
+    unsteady = prediction.jitter_ms > limits.j_max_ms[..., None, :]
+    kept = mask & (sum_over_slices((late | unsteady).astype(np.float32)) == 0)
+    return np.asarray(np.where(kept.any(axis=-1, keepdims=True), kept, mask))
+
+
 def choose(
     actor: Actor, seen: Observation, limits: Limits, link: LinkModel, mask: NDArray[np.bool_]
 ) -> NDArray[np.intp]:
-    """Rows (...) of the permitted splits (..., 525) that the actor scores highest."""
+    """Rows (...) of the permitted and shielded splits (..., 525) that the actor scores highest."""
     rows = features(seen, limits, link)
     scores = actor(rows.reshape(-1, FEATURES)).reshape(rows.shape[:-1])
-    return np.asarray(np.argmax(np.where(mask, split_logits(scores), -np.inf), axis=-1))
+    kept = shielded(seen, limits, link, mask)
+    return np.asarray(np.argmax(np.where(kept, split_logits(scores), -np.inf), axis=-1))

@@ -18,6 +18,7 @@ from xapps.slice_bandwidth.rl_agent import (
     Observation,
     choose,
     features,
+    shielded,
     split_logits,
 )  # fmt: skip
 
@@ -92,3 +93,23 @@ def test_features_carry_the_policy(make_state):
     assert not np.allclose(base[:, 0], changed[:, 0])
     assert np.array_equal(base[:, 1:], changed[:, 1:])
     assert SPLITS.shape == (525, 3)
+
+
+def test_shielded_drops_splits_that_break_a_limit_unless_all_do(make_state):
+    policy = SlicePolicy(max_moved_slots=20)
+    limits = limits_of(policy)
+    mask = permitted_of(policy, np.array([5, 10, 5]), alarm=False)
+    heavy = shielded(observation(make_state(load=(48e3, 4e3, 9e3))), limits, LINK, mask)
+    # 48 Gb/s for 100 ms: on 7 slots the delay spreads over 1,300 Mbit / 35 Gb/s = 37 ms, 10.7 ms of jitter against 10.
+    assert (SPLITS[heavy][:, 0] >= 8).all()
+    assert not (heavy & ~mask).any()
+    hopeless = shielded(observation(make_state(load=(9e4, 9e4, 9e4))), limits, LINK, mask)
+    assert np.array_equal(hopeless, mask)
+
+
+def test_choose_follows_the_shield_whatever_the_actor_wants(make_state):
+    policy = SlicePolicy(max_moved_slots=20)
+    mask = permitted_of(policy, np.array([5, 10, 5]), alarm=False)
+    fewest = lambda rows: -rows[:, 19]  # noqa: E731 - an actor that wants as few slots as it can
+    row = choose(fewest, observation(make_state(load=(48e3, 4e3, 9e3))), limits_of(policy), LINK, mask)
+    assert SPLITS[int(row)][0] == 8
