@@ -111,7 +111,8 @@ def explained(
     both = np.stack([state.slots, slots])
     load, queue = state.offered_mbps[-1], state.queue_mbit
     prediction = predict(load, queue, both, state.period_s, link)
-    before, after = (evaluate(prediction.delay_ms[k], prediction.jitter_ms[k], both[k], limits) for k in (0, 1))
+    whole = evaluate(prediction.delay_ms, prediction.jitter_ms, both, limits)
+    before, after = (Objective(whole.terms[k], whole.violations[k]) for k in (0, 1))
     numbers = {
         "objective_before": float(before.total),
         "objective_after": float(after.total),
@@ -121,10 +122,9 @@ def explained(
         "alarm": float(is_protected(state, policy)),
     }
     for when, objective, held in zip(("before", "after"), (before, after), both, strict=True):
-        for index, name in enumerate(SLICES):
-            numbers[f"{name}_flexe_slots_{when}"] = float(held[index])
-            for term, value in zip(TERMS, objective.terms[index], strict=True):
-                numbers[f"{name}_{term}_{when}"] = float(value)
+        for name, number, terms in zip(SLICES, held.tolist(), objective.terms.tolist(), strict=True):
+            numbers[f"{name}_flexe_slots_{when}"] = float(number)
+            numbers |= {f"{name}_{term}_{when}": value for term, value in zip(TERMS, terms, strict=True)}
     for index, name in enumerate(SLICES):
         numbers[f"{name}_offered_mbps"] = float(load[index])
     details = {"mode": policy.mode.value, "third_term": policy.third_term.value, "e2_node_id": state.e2_node_id}
