@@ -21,7 +21,7 @@ Ints = NDArray[np.int64]
 Rows = NDArray[np.intp]
 
 GRADIENT_STEP = 1.0
-"""eta of eq (2) [slot per unit of loss]: the best of a grid on training traffic (`train.py --tune-gradient`)."""
+"""eta of eq (2) [slot per unit of loss]: the best of a small grid on one training traffic seed."""
 
 
 @dataclass(frozen=True)
