@@ -11,10 +11,13 @@ from pathlib import Path
 from e2sim.e2_agent import E2Agents
 from e2sim.engine import Engine, stop_on_signals
 from e2sim.feeder_agent import FeederAgent
+from e2sim.history import PRODUCER, hand_over_history
 from e2sim.network import Network
 from e2sim.reference import scenario_reference
 from e2sim.scenario import load_scenario
+from ric.bus.bus import Twins, open_bus
 from ric.clock import WallClock
+from ric.columns import Table
 from ric.e3.session import E3Endpoints
 from ric.errors import TwinRicError
 from ric.telemetry import Metrics, configure_logging
@@ -48,6 +51,10 @@ def _parser() -> argparse.ArgumentParser:
         run.add_argument(f"--e3-{name}-endpoint", default="", help=f"ZeroMQ {name} endpoint of the E3 agent")
     run.add_argument("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
     run.set_defaults(command=_run)
+    history = commands.add_parser("history", help="put the demand of the two days before a scenario on the twin bus")
+    history.add_argument("--scenario", required=True, help="YAML file, or a shipped scenario: demo, smoke")
+    history.add_argument("--bus", required=True, help="twin bus, kafka://host:port")
+    history.set_defaults(command=_history)
     check = commands.add_parser("check", help="check a scenario and name every fault in it")
     check.add_argument("scenario", help="YAML file, or a shipped scenario")
     check.set_defaults(command=_check)
@@ -62,9 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     waveforms = commands.add_parser("waveforms", help="make the labelled windows that fault_alarm trains on")
     waveforms.add_argument("--out", type=Path, required=True)
     waveforms.add_argument("--seed", type=int, default=1)
-    waveforms.add_argument("--batches", type=int, default=24, help="batches of runs")
+    waveforms.add_argument("--batches", type=int, default=18, help="batches of runs")
     waveforms.add_argument("--batch", type=int, default=256, help="runs per batch")
-    waveforms.add_argument("--duration-s", type=float, default=0.12, help="length of a run [s]")
+    waveforms.add_argument("--duration-s", type=float, default=0.16, help="length of a run [s]")
     waveforms.set_defaults(command=_waveforms)
     return parser
 
@@ -98,6 +105,26 @@ async def _serve(network: Network, options: argparse.Namespace) -> int:
         await feeders.stop()
         await agents.stop()
     return 0
+
+
+def _history(options: argparse.Namespace) -> int:
+    if options.bus.startswith("memory"):
+        raise TwinRicError("CONFIG-RANGE", "--bus", options.bus, "kafka://host:port", "Processes share no memory.")
+    configure_logging("WARNING")
+    network = Network(load_scenario(options.scenario))
+    published = asyncio.run(_publish_history(network, options.bus))
+    sys.stdout.write("".join(f"demand_history/{node_id}: {len(table)} homes\n" for node_id, table in published.items()))
+    return 0
+
+
+async def _publish_history(network: Network, url: str) -> dict[str, Table]:
+    metrics = Metrics("e2sim")
+    bus = open_bus(url, metrics, client_id="e2sim-history")
+    try:
+        await bus.start()
+        return await hand_over_history(network, Twins(bus, WallClock(), metrics, PRODUCER))
+    finally:
+        await bus.stop()
 
 
 def _check(options: argparse.Namespace) -> int:

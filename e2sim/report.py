@@ -19,6 +19,7 @@ __all__ = ["Journal", "PolicyChange", "summarise"]
 
 SliceTerms = Mapping[str, dict[str, float]]
 QUARTER_S = 900
+DECIMALS = 6
 
 
 @dataclass
@@ -89,7 +90,11 @@ def _scenario(run: RunRecord) -> dict[str, Any]:
 
 def _pairs(ours: Mapping[str, float], baseline: Mapping[str, float]) -> dict[str, dict[str, float]]:
     return {
-        name: {"with_apps": value, "without_apps": baseline[name], "change": value - baseline[name]}
+        name: {
+            "with_apps": round(value, DECIMALS),
+            "without_apps": round(baseline[name], DECIMALS),
+            "change": round(value - baseline[name], DECIMALS),
+        }
         for name, value in ours.items()
     }
 

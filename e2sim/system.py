@@ -15,11 +15,12 @@ from typing import Any
 
 from e2sim.e2_agent import E2Agents
 from e2sim.feeder_agent import FeederAgent
+from e2sim.history import PRODUCER, hand_over_history
 from e2sim.network import Network
 from e2sim.report import Journal, PolicyChange
 from e2sim.scenario_parts import PolicyEventSpec
 from ric.a1.client import A1pClient
-from ric.bus.bus import RIC_ALARMS, RIC_DECISIONS, TWIN_FORECAST, TWIN_REPORTED, BusMessage, MemoryBus, Twins
+from ric.bus.bus import RIC_ALARMS, RIC_DECISIONS, TWIN_FORECAST, BusMessage, MemoryBus, Twins
 from ric.bus.record import decode
 from ric.clock import SimClock
 from ric.errors import TwinRicError
@@ -199,11 +200,8 @@ class System:
         return " ".join(str(status[key]) for key in ("enforceStatus", "enforceReason") if status.get(key))
 
     async def _hand_over_history(self) -> None:
-        """Give the demand twin the two days before the run, as a utility's meter archive would."""
-        twins = Twins(self.bus, self.clock, self.metrics, "e2sim/history")
-        for node_id, table in self.network.demand_history().items():
-            self.journal.history[node_id] = table
-            await twins.publish(TWIN_REPORTED, f"demand_history/{node_id}", table.kind, table)
+        twins = Twins(self.bus, self.clock, self.metrics, PRODUCER)
+        self.journal.history.update(await hand_over_history(self.network, twins))
 
     async def _write_down(self, topic: str) -> None:
         async for message in self.bus.follow([topic]):

@@ -26,6 +26,7 @@ SAMPLE_RATE_HZ = 4_000
 PEAK_V = 10_500 * np.sqrt(2 / 3)
 FAULT_KINDS = ("PHASE_TO_GROUND", "PHASE_TO_PHASE", "OPEN_CONDUCTOR", "ARCING", "COMPOUND")
 NO_FAULT = "NO_FAULT"
+STEADY = "steady"
 SWITCHING = ("load_step", "motor_start", "capacitor")
 NEUTRALS = ("isolated", "resonant", "low_resistance", "solid")
 NOISE = 0.002
@@ -121,6 +122,10 @@ class _Arcs:
         """(B,) [S]."""
         return np.asarray(np.where(self._rows, 1 / (self._series_ohm + 1 / np.maximum(self._arc_s, 1e-6)), 0.0))
 
+    def end(self, rows: NDArray[np.bool_]) -> None:
+        """Put out the arcs of `rows` (B,)."""
+        self._rows &= ~rows
+
     def follow(self, middle_v: Floats) -> None:
         """Let the arcs answer to the voltage (B, S, 3) at the fault."""
         voltage = np.abs(middle_v[np.arange(len(self._rows)), *self._place])
@@ -194,29 +199,33 @@ def draw_event(rng: np.random.Generator, kind: str, start_s: float) -> FaultEven
     return FaultEvent(kind, int(rng.integers(1, SECTIONS + 1)), start_s, 10.0, resistance, int(rng.integers(0, 3)))
 
 
-def generate_events(out: Path, *, seed: int = 1, batches: int = 24, batch: int = 256, duration_s: float = 0.12) -> Path:
+def generate_events(out: Path, *, seed: int = 1, batches: int = 18, batch: int = 256, duration_s: float = 0.16) -> Path:
     """Write labelled windows for training to `out` (.npz); `python -m e2sim waveforms --out F`.
 
-    waveforms (M, F, 6, N) float32 at 4 kHz, the event at sample `start`; kind (M,) index into `FAULT_KINDS`, -1 none;
-    section (M,) 1..F, 0 none; start (M,) sample; resistance_ohm (M,). One third of the runs have no fault: steady state
-    and switching.
+    waveforms (M, F, 6, N) float32 at 4 kHz; the event holds from sample `start` (M,) to `stop` (M,), which is N where
+    it stays; kind (M,) index into `FAULT_KINDS`, -1 none; section (M,) 1..F, 0 none; resistance_ohm (M,). One third of
+    the runs have no fault: steady state, and switching on and off.
     """
     rng = np.random.default_rng(seed)
+    samples = round(duration_s * SAMPLE_RATE_HZ)
     parts: dict[str, list[NDArray[np.generic]]] = {
-        name: [] for name in ("waveforms", "kind", "section", "start", "resistance_ohm")
+        name: [] for name in ("waveforms", "kind", "section", "start", "stop", "resistance_ohm")
     }
     for _ in range(batches):
-        kinds = [*FAULT_KINDS, *FAULT_KINDS, *SWITCHING, "steady", "steady"]
+        kinds = [*FAULT_KINDS, *FAULT_KINDS, *SWITCHING, STEADY, STEADY]
         picked = [kinds[index] for index in rng.integers(0, len(kinds), batch)]
         first = int(rng.integers(160, 240))
         events = [draw_event(rng, kind, 0.0) for kind in picked]
-        waveforms, start = _simulate(rng, events, first, round(duration_s * SAMPLE_RATE_HZ))
-        parts["waveforms"].append(waveforms)
+        # A third stay, a third stop early, a third late.
+        stops = np.array([samples, first + int(rng.integers(100, 160)), first + int(rng.integers(160, 240))])
+        stop = stops[rng.integers(0, 3, batch)]
+        waveforms, start = _simulate(rng, events, first, stop, samples)
         is_fault = np.array([event.kind in FAULT_KINDS for event in events])
-        kind = np.array([FAULT_KINDS.index(e.kind) if e.kind in FAULT_KINDS else -1 for e in events])
-        parts["kind"].append(kind)
+        parts["waveforms"].append(waveforms)
+        parts["kind"].append(np.array([FAULT_KINDS.index(e.kind) if e.kind in FAULT_KINDS else -1 for e in events]))
         parts["section"].append(np.where(is_fault, [event.section for event in events], 0))
         parts["start"].append(start)
+        parts["stop"].append(stop)
         parts["resistance_ohm"].append(np.array([event.resistance_ohm for event in events]))
     out.parent.mkdir(parents=True, exist_ok=True)
     joined = {name: np.concatenate(arrays) for name, arrays in parts.items()}
@@ -225,7 +234,7 @@ def generate_events(out: Path, *, seed: int = 1, batches: int = 24, batch: int =
 
 
 def _simulate(
-    rng: np.random.Generator, events: list[FaultEvent], first: int, samples: int
+    rng: np.random.Generator, events: list[FaultEvent], first: int, stop: NDArray[np.int64], samples: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Waveforms (B, F, 6, N), and the sample (B,) at which each event takes hold: what opens waits for current zero."""
     base = draw_parameters(rng, len(events))
@@ -235,17 +244,25 @@ def _simulate(
     for _ in range(round(WARM_UP_S * SAMPLE_RATE_HZ) + int(rng.integers(0, 80))):
         solver.step()
     found = np.empty((samples, len(events), SECTIONS, 6))
-    arcs = _Arcs(solver, events, step_s)
     start = np.full(len(events), first)
     waits = np.array([event.kind == "OPEN_CONDUCTOR" for event in events])
+    changes = {first, *np.unique(stop).tolist()}
+    arcs: _Arcs | None = None
     for index in range(samples):
-        if index == first:
-            solver.change(disturbed(base, events))
-        if index >= first and arcs.any:
+        if index in changes:
+            holding = [_until(event, index < end) for event, end in zip(events, stop, strict=True)]
+            solver.change(disturbed(base, holding))
+            arcs = arcs or _Arcs(solver, events, step_s)
+            arcs.end(index >= stop)
+        if arcs is not None and arcs.any:
             current, voltage = solver.step((arcs.node, arcs.conductance))
             arcs.follow(solver.middle_v)
         else:
             current, voltage = solver.step()
         found[index, :, :, :3], found[index, :, :, 3:] = current, voltage
-        start[waits & solver.opening] = index + 1
+        start[waits & solver.opening & (index < stop)] = index + 1
     return noisy(found.transpose(1, 2, 3, 0), rng), start
+
+
+def _until(event: FaultEvent, holds: bool) -> FaultEvent:
+    return event if holds else replace(event, kind=STEADY)

@@ -22,7 +22,7 @@ class StorageSchedulingPolicy(FrozenModel):
     """Payment for reserve beyond the share [EUR per kW and hour], 0..1."""
     wear_eur_per_kwh: float = Field(default=0.02, ge=0, le=1)
     """Ageing cost of each kWh charged or discharged [EUR/kWh], 0..1. High values spare the unit."""
-    peak_price_eur_per_kw: float = Field(default=0.05, ge=0, le=10)
+    peak_price_eur_per_kw: float = Field(default=0.3, ge=0, le=10)
     """Price of the horizon's highest import [EUR/kW], 0..10. High values flatten the feeder."""
     soc_min: float = Field(default=0.1, ge=0, le=1)
     """Lowest state of charge that a schedule may reach [1]."""
