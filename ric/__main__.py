@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import runpy
 import signal
 import sys
@@ -26,7 +27,7 @@ from ric.bus.record import decode
 from ric.clock import to_s
 from ric.errors import TwinRicError, nearest
 from ric.telemetry import Metrics, configure_logging
-from ric.up import Ports, Supervisor, processes_of
+from ric.up import HOST, Ports, Supervisor, check_free, processes_of
 
 __all__ = ["main"]
 
@@ -43,13 +44,16 @@ cli = typer.Typer(
 )
 policy_cli = typer.Typer(help="A1 policies: list, put, delete, status.", no_args_is_help=True)
 cli.add_typer(policy_cli, name="policy")
-out = Console()
+PIPE_WIDTH = 240
+"""Columns of a table that no terminal limits, so that a pipe gets whole ids."""
+out = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
 Result = TypeVar("Result")
 A1Url = Annotated[str, typer.Option("--a1", help="A1-P v2 base address of the RIC.", envvar="TWINRIC_A1_URL")]
 TokenFile = Annotated[Path | None, typer.Option(help="File that holds a bearer token.", envvar="TWINRIC_TOKEN_FILE")]
 BusUrl = Annotated[str, typer.Option("--bus", help="Twin bus, kafka://host:port.", envvar="TWINRIC_BUS_URL")]
 DEFAULT_A1 = "http://127.0.0.1:9000"
+A1_URL = re.compile(r"https?://[\w.\-\[\]:]+/?")
 
 
 def _tool(name: str) -> Callable[..., Any]:
@@ -83,6 +87,9 @@ def up(
     speed: Annotated[float, typer.Option(help="Simulated seconds per second.", min=0.01, max=10_000)] = 1.0,
     data: Annotated[Path | None, typer.Option(help="Folder for settings, logs and stored policies.")] = None,
     restart: Annotated[bool, typer.Option(help="Restart a process that dies.")] = True,
+    port_base: Annotated[
+        int, typer.Option(help="First of 14 ports in a row; 0 takes the usual ones.", min=0, max=65_000)
+    ] = 0,
 ) -> None:
     """Start the RIC, the simulator and every app as processes of their own; Ctrl-C stops them."""
     if bus.startswith("memory"):
@@ -92,10 +99,18 @@ def up(
     configure_logging("INFO", json=False)
     folder = data or Path(tempfile.mkdtemp(prefix="twinric-"))
     apps = [(entry.name, entry.module.removesuffix(".app")) for entry in _apps()]
-    processes = processes_of(apps, scenario=scenario, bus_url=bus, speed=speed, data=folder, ports=Ports())
+    ports = Ports.from_base(port_base) if port_base else Ports()
+    check_free(ports.taken(len(apps)))
+    processes = processes_of(apps, scenario=scenario, bus_url=bus, speed=speed, data=folder, ports=ports)
     supervisor = Supervisor(processes, folder / "log", restart)
-    out.print(f"{len(processes)} processes; logs in {folder / 'log'}; policies at {DEFAULT_A1}; Ctrl-C stops them")
-    raise typer.Exit(asyncio.run(_supervise(supervisor)))
+    a1_url = f"http://{HOST}:{ports.a1_rest}"
+    out.print(
+        f"{len(processes)} processes; logs in {folder / 'log'}; policies at {a1_url}; Ctrl-C stops them", soft_wrap=True
+    )
+    status = asyncio.run(_supervise(supervisor))
+    if supervisor.fault:
+        _complain(supervisor.fault)
+    raise typer.Exit(status)
 
 
 async def _supervise(supervisor: Supervisor) -> int:
@@ -105,7 +120,7 @@ async def _supervise(supervisor: Supervisor) -> int:
     return await supervisor.run()
 
 
-@cli.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@cli.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
 def sim(context: typer.Context) -> None:
     """The E2 simulator by itself; `twinric sim --help` shows its commands."""
     raise typer.Exit(_tool("sim")(context.args))
@@ -124,8 +139,12 @@ def apps() -> None:
     """The installed apps: RIC, budget and A1 policy type of each."""
     table = RichTable("app", "RIC", "budget", "A1 policy type", "start it with")
     for entry in _apps():
-        spec = entry.load().spec
         module = entry.module.removesuffix(".app")
+        try:
+            spec = entry.load().spec
+        except ImportError as error:
+            table.add_row(entry.name, "", "", f"not installed: {error}", f"pip install 'twinric[{entry.name}]'")
+            continue
         table.add_row(spec.name, spec.ric.value, f"{spec.budget_ms:g} ms", spec.policy_type_id, f"python -m {module}")
     out.print(table)
 
@@ -191,13 +210,26 @@ def _status_text(status: dict[str, Any]) -> str:
 
 
 def _with_client(url: str, token_file: Path | None, work: Callable[[A1pClient], Coroutine[Any, Any, Result]]) -> Result:
-    token = token_file.read_text(encoding="utf-8").strip() if token_file else None
+    token = _token(token_file)
 
     async def run() -> Result:
-        async with aclosing(A1pClient(url, token=token)) as client:
+        async with aclosing(A1pClient(_checked(url), token=token)) as client:
             return await work(client)
 
     return asyncio.run(run())
+
+
+def _checked(url: str) -> str:
+    if not A1_URL.fullmatch(url):
+        raise TwinRicError("CONFIG-RANGE", "--a1", url, "http://host:port or https://host:port")
+    return url
+
+
+def _token(file: Path | None) -> str | None:
+    try:
+        return file.read_text(encoding="utf-8").strip() if file else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise TwinRicError("CONFIG-MISSING", "--token-file", str(file), "a readable text file") from error
 
 
 @cli.command()
@@ -234,13 +266,15 @@ def alarms(
     token_file: TokenFile = None,
 ) -> None:
     """The active alarms of all apps."""
-    headers = {"authorization": f"Bearer {token_file.read_text(encoding='utf-8').strip()}"} if token_file else {}
+    token = _token(token_file)
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    address, query = f"{_checked(a1).rstrip('/')}/o1/v1/alarms", {"state": "history" if history else "active"}
     try:
-        answer = httpx.get(f"{a1}/o1/v1/alarms", params={"state": "history" if history else "active"}, headers=headers)
+        answer = httpx.get(address, params=query, headers=headers, trust_env=False)
         answer.raise_for_status()
-    except httpx.HTTPError as error:
-        raise TwinRicError("CONFIG-RANGE", "--a1", a1, "the address of a running RIC", str(error)) from error
-    rows = answer.json()
+        rows = answer.json()
+    except (httpx.HTTPError, ValueError) as error:
+        raise TwinRicError("A1-UNREACHABLE", "--a1", a1, "the address of a running RIC", str(error)) from error
     table = RichTable("managed object", "problem", "severity", "application", "since")
     for row in rows:
         table.add_row(
@@ -269,12 +303,16 @@ def _instant(time_ns: int) -> str:
     return datetime.fromtimestamp(to_s(time_ns), UTC).isoformat(timespec="seconds")
 
 
+def _complain(text: str) -> None:
+    Console(stderr=True).print(text, style="red", markup=False, highlight=False, soft_wrap=True)
+
+
 def main() -> None:
     """Entry point: errors are told in one line each, without a traceback."""
     try:
         cli()
     except TwinRicError as error:
-        Console(stderr=True).print(str(error), style="red", markup=False, highlight=False)
+        _complain(str(error))
         raise SystemExit(2) from None
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from ric.config import FrozenModel
+from ric.security import TlsFiles
 
 __all__ = ["AppConfig", "AppSpec", "Ric"]
 
@@ -50,6 +51,12 @@ class AppConfig(FrozenModel):
     """A1-P v2 base address for rApps that make policies (REST)."""
     a1_token_file: str = ""
     """File that holds the bearer token for `a1_url`; empty for none."""
+    pms_url: str = Field(default="", pattern=r"^(https?://\S+)?$")
+    """Policy Management Service of an SMO; where given, rApps make their policies there and not at `a1_url`."""
+    pms_ric_id: str = "ric1"
+    """Name of this Near-RT RIC at the Policy Management Service."""
+    tls: TlsFiles | None = None
+    """TLS towards the RIC's gRPC services; with certificate and key for mTLS."""
     e3_setup_endpoint: str = "tcp://127.0.0.1:9990"
     """E3 agent's setup socket (dApps)."""
     e3_inbound_endpoint: str = "tcp://127.0.0.1:9999"
@@ -64,5 +71,7 @@ class AppConfig(FrozenModel):
     """Least severe log lines to write."""
     stale_after_s: float = Field(default=5.0, gt=0, le=86_400)
     """No input for this long [s] leads to the safe action."""
+    clock: Literal["wall", "source"] = "wall"
+    """Time base: the machine's clock, or the newest source time of the inputs (simulated or replayed input)."""
     enforce_budget: bool = True
     """Cut a decision off at the budget; off where simulated time stands still while an app decides."""

@@ -11,9 +11,10 @@ import itertools
 import time
 from typing import Protocol
 
-__all__ = ["Clock", "Deadline", "SimClock", "WallClock", "to_ns", "to_s"]
+__all__ = ["Clock", "Deadline", "SimClock", "SourceClock", "WallClock", "learn_time", "to_ns", "to_s"]
 
 NS = 1_000_000_000
+NEW_WORLD_S = 3_600.0
 
 
 def to_ns(time_s: float) -> int:
@@ -83,6 +84,42 @@ class SimClock:
             wake.set_result(None)
             await asyncio.sleep(0)
         self._now_s = time_s
+
+
+class SourceClock:
+    """Time of a simulated or replayed world, learnt from its inputs: the newest source time, and wall time since.
+
+    For apps whose inputs bear dates of their own (a scenario of 2016, at any speed): validity and staleness are then
+    judged in that world. A source time that lies more than an hour behind starts a new world. Before the first input
+    it is the machine's clock.
+    """
+
+    def __init__(self) -> None:
+        self._source_s: float | None = None
+        self._learnt_s = 0.0
+
+    def now_s(self) -> float:
+        """Seconds since the Unix epoch, in the world of the inputs."""
+        if self._source_s is None:
+            return time.time()
+        return self._source_s + time.monotonic() - self._learnt_s
+
+    def learn(self, source_time_ns: int, *, live: bool = True) -> None:
+        """Move to `source_time_ns` [ns] if that is later or, told by a live input, more than an hour earlier."""
+        source_s = to_s(source_time_ns)
+        now_s = None if self._source_s is None else self.now_s()
+        if now_s is None or source_s > now_s or (live and now_s - source_s > NEW_WORLD_S):
+            self._source_s, self._learnt_s = source_s, time.monotonic()
+
+    async def sleep_until(self, time_s: float) -> None:
+        """Sleep for the difference that holds now, on the monotonic clock; what is learnt meanwhile does not count."""
+        await asyncio.sleep(max(0.0, time_s - self.now_s()))
+
+
+def learn_time(clock: Clock, source_time_ns: int, *, live: bool = True) -> None:
+    """Tell `clock` of an input's source time [ns], `live` or read from a store; only a `SourceClock` listens."""
+    if isinstance(clock, SourceClock):
+        clock.learn(source_time_ns, live=live)
 
 
 class Deadline:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ric.app_spec import AppConfig
-from ric.clock import WallClock
+from ric.clock import SourceClock, WallClock
 from ric.config import load_config
 from ric.errors import TwinRicError
 from ric.links import Links
@@ -44,7 +44,8 @@ def main(app_type: type[App[Any, Any, Any, Any]], arguments: list[str] | None = 
 
 
 async def _serve(app_type: type[App[Any, Any, Any, Any]], config: AppConfig) -> None:
-    links = Links(app_type.spec, app_type.policy_type, config, WallClock())
+    clock = SourceClock() if config.clock == "source" else WallClock()
+    links = Links(app_type.spec, app_type.policy_type, config, clock)
     runtime = AppRuntime(app_type, config, links)
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import structlog
 
-from ric.a1.client import A1pClient, PolicyClient, PolicyFeed
+from ric.a1.client import A1pClient, PmsClient, PolicyClient, PolicyFeed
 from ric.app_policies import policy_type_object
 from ric.app_spec import AppConfig, AppSpec
 from ric.bus.bus import Bus, Twins, open_bus
@@ -15,6 +15,7 @@ from ric.config import FrozenModel
 from ric.e2.client import E2Client
 from ric.e3.session import E3Endpoints, E3Session
 from ric.errors import TwinRicError
+from ric.security import load_tls
 from ric.telemetry import Metrics, logger
 
 __all__ = ["Links"]
@@ -32,20 +33,20 @@ class Links:
         self._owns_bus = bus is None
         self.bus: Bus = bus or open_bus(config.bus_url, self.metrics, client_id=f"{spec.name}-{config.instance_id}")
         self.twins = Twins(self.bus, clock, self.metrics, f"{spec.name}/{config.instance_id}")
+        tls = load_tls(config.tls)
         self.e2: E2Client | None = None
         self.e3: E3Session | None = None
         self.policy_client: PolicyClient | None = None
         self.policy_feed: PolicyFeed | None = None
         if "e2" in spec.uses:
-            self.e2 = E2Client(config.e2_address, app_id=spec.name, instance_id=config.instance_id)
+            self.e2 = E2Client(config.e2_address, app_id=spec.name, instance_id=config.instance_id, tls=tls)
         if "e3" in spec.uses:
             endpoints = E3Endpoints(config.e3_setup_endpoint, config.e3_inbound_endpoint, config.e3_outbound_endpoint)
             self.e3 = E3Session(
                 endpoints, dapp_name=spec.name, dapp_version=spec.version, vendor="TwinRIC", metrics=self.metrics
             )
         if "a1_rest" in spec.uses:
-            token = Path(config.a1_token_file).read_text().strip() if config.a1_token_file else None
-            self.policy_client = A1pClient(config.a1_url, token=token)
+            self.policy_client = _policy_client(spec, config)
         if config.a1_address:
             self.policy_feed = PolicyFeed(
                 config.a1_address,
@@ -53,6 +54,7 @@ class Links:
                 instance_id=config.instance_id,
                 policy_type_id=spec.policy_type_id,
                 policy_type=policy_type_object(policy_type, spec),
+                tls=tls,
             )
 
     def need_e2(self) -> E2Client:
@@ -84,3 +86,18 @@ class Links:
             await self.e2.stop()
         if self._owns_bus:
             await self.bus.stop()
+
+
+def _policy_client(spec: AppSpec, config: AppConfig) -> PolicyClient:
+    """The SMO's Policy Management Service where one is configured, else this RIC's A1-P."""
+    token = _token(config.a1_token_file)
+    if config.pms_url:
+        return PmsClient(config.pms_url, config.pms_ric_id, spec.name, token=token)
+    return A1pClient(config.a1_url, token=token)
+
+
+def _token(file: str) -> str | None:
+    try:
+        return Path(file).read_text(encoding="utf-8").strip() if file else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise TwinRicError("CONFIG-MISSING", "a1_token_file", file, "a readable text file") from error

@@ -17,7 +17,7 @@ from ric.app_policies import AppPolicies, PolicyOutcome
 from ric.app_spec import AppConfig, AppSpec, Ric
 from ric.bus.bus import RIC_DECISIONS
 from ric.bus.record import TwinState, cloudevents_headers
-from ric.clock import Deadline, to_ns
+from ric.clock import Deadline, learn_time, to_ns
 from ric.config import FrozenModel
 from ric.decision import Decided, Reason
 from ric.errors import TwinRicError
@@ -160,6 +160,8 @@ class AppRuntime:
             return
         finally:
             self.inputs[interface] += 1
+        if due_ns is not None:
+            learn_time(self.links.clock, due_ns)
         self._last_input_s = self.links.clock.now_s()
         if due_ns is not None:
             self._due_ns = max(self._due_ns, due_ns)
@@ -170,9 +172,8 @@ class AppRuntime:
     async def run(self) -> None:
         """Connect, loop until :meth:`stop`, then drain. Raises what `rebuild` or `connect` raise."""
         try:
-            await self.links.start()
-            await self.app.rebuild()
-            await self.app.connect()
+            if not await self._connected():
+                return
             if self.links.policy_feed is not None:
                 self._spawn(self.links.policy_feed.run(self._policy_put, self._policy_delete, self._policies_replayed))
             self._spawn(self._watch_staleness())
@@ -186,6 +187,25 @@ class AppRuntime:
             await asyncio.gather(*self._tasks, return_exceptions=True)
             await self.links.stop()
             self.log.info("stopped", app=self.spec.name)
+
+    async def _connected(self) -> bool:
+        """Start the links, rebuild, connect; False when :meth:`stop` came first, since a peer may never come up."""
+        connecting = asyncio.create_task(self._connect())
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait((connecting, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if connecting.done():
+                connecting.result()
+            return connecting.done()
+        finally:
+            for task in (connecting, stopping):
+                task.cancel()
+            await asyncio.gather(connecting, stopping, return_exceptions=True)
+
+    async def _connect(self) -> None:
+        await self.links.start()
+        await self.app.rebuild()
+        await self.app.connect()
 
     def wake(self) -> None:
         """Run one more cycle: the app has more to decide than one cycle took."""
@@ -214,8 +234,9 @@ class AppRuntime:
     async def _watch_staleness(self) -> None:
         period_s = self.config.stale_after_s
         while True:
-            due_s = self._last_input_s + period_s
-            await self.links.clock.sleep_until(due_s)
+            # The clock may have gone back: a source clock does at its first input.
+            self._last_input_s = min(self._last_input_s, self.links.clock.now_s())
+            await self.links.clock.sleep_until(self._last_input_s + period_s)
             now_s = self.links.clock.now_s()
             self.metrics.twin_age_s.labels(self.spec.name).set(now_s - self._last_input_s)
             if now_s - self._last_input_s >= period_s:

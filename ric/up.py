@@ -8,22 +8,28 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import yaml
 
+from ric.errors import Fault, TwinRicError
 from ric.telemetry import logger
 
-__all__ = ["AppProcess", "Ports", "Supervisor", "processes_of"]
+__all__ = ["AppProcess", "Ports", "Supervisor", "check_free", "processes_of"]
 
+HOST = "127.0.0.1"
 STOP_S = 5.0
+READY_S, POLL_S = 90.0, 0.2
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 10.0
 STEADY_S = 30.0
+LOG_OCTETS = 4_096
 
 
 @dataclass(frozen=True)
@@ -40,19 +46,44 @@ class Ports:
     health: int = 8_080
     """The RIC's; the apps take the ports after it."""
 
+    @classmethod
+    def from_base(cls, base: int) -> Ports:
+        """Consecutive ports from `base` on, in the order of the fields."""
+        return cls(*range(base, base + 8))
+
     def taken(self, apps: int) -> list[int]:
         """Every port that a system of `apps` apps listens on."""
         named = [self.xapp, self.nodes, self.a1_rest, self.a1_grpc, self.e3_setup, self.e3_inbound, self.e3_outbound]
         return named + [self.health + offset for offset in range(apps + 1)]
 
 
+def check_free(ports: Sequence[int]) -> None:
+    """Raises TwinRicError (CONFIG-RANGE) naming every port of the loopback address that is taken."""
+    faults = []
+    for port in ports:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except (OSError, OverflowError):
+                remedy = "End what listens there, or choose others with --port-base."
+                faults.append(Fault("CONFIG-RANGE", "port", port, f"a free port of {HOST}", remedy))
+    if faults:
+        raise TwinRicError.of(faults)
+
+
 @dataclass(frozen=True)
 class AppProcess:
-    """One process: its name, how it is started, and where it says that it is ready."""
+    """One process: its name, how it is started, where it says that it is ready, and whether it runs once.
+
+    Processes of one `stage` start together, when those of the stage before are ready or, if they run once, have ended.
+    """
 
     name: str
     command: tuple[str, ...]
     health_port: int = 0
+    stage: int = 0
+    once: bool = False
 
 
 def processes_of(
@@ -60,40 +91,46 @@ def processes_of(
 ) -> list[AppProcess]:
     """The processes of one system, in the order of their start; their settings are written below `data`.
 
-    `apps` are (name, module) pairs, for example ("hems_load", "xapps.hems_load").
+    `apps` are (name, module) pairs, for example ("hems_load", "xapps.hems_load"). The simulator starts once RIC, rApps
+    and xApps are ready, so that they miss nothing of it; dApps start with it, since its DU is their peer.
     """
-    host = "127.0.0.1"
     ric = {
         "bus_url": bus_url,
         "data_dir": str(data / "ric"),
-        "node_address": f"{host}:{ports.nodes}",
-        "xapp_address": f"{host}:{ports.xapp}",
-        "a1_address": f"{host}:{ports.a1_grpc}",
-        "a1_host": host,
+        "node_address": f"{HOST}:{ports.nodes}",
+        "xapp_address": f"{HOST}:{ports.xapp}",
+        "a1_address": f"{HOST}:{ports.a1_grpc}",
+        "a1_host": HOST,
         "a1_port": ports.a1_rest,
         "health_port": ports.health,
     }
-    started = [AppProcess("ric", (*_module("ric"), "serve", "--config", _write(data, "ric", ric)), ports.health)]
+    history = (*_module("e2sim"), "history", "--scenario", scenario, "--bus", bus_url)
+    started = [
+        AppProcess("history", history, once=True),
+        AppProcess("ric", (*_module("ric"), "serve", "--config", _write(data, "ric", ric)), ports.health),
+    ]
     e3 = {
-        "e3_setup_endpoint": f"tcp://{host}:{ports.e3_setup}",
-        "e3_inbound_endpoint": f"tcp://{host}:{ports.e3_inbound}",
-        "e3_outbound_endpoint": f"tcp://{host}:{ports.e3_outbound}",
+        "e3_setup_endpoint": f"tcp://{HOST}:{ports.e3_setup}",
+        "e3_inbound_endpoint": f"tcp://{HOST}:{ports.e3_inbound}",
+        "e3_outbound_endpoint": f"tcp://{HOST}:{ports.e3_outbound}",
     }
-    sim = (*_module("e2sim"), "run", "--scenario", scenario, "--ric", f"{host}:{ports.nodes}", "--speed", str(speed))
-    endpoints = [item for name, value in e3.items() for item in (f"--{name.replace('_', '-')}", value)]
-    started.append(AppProcess("e2sim", (*sim, "--bus", bus_url, *endpoints)))
     for offset, (name, module) in enumerate(apps, start=1):
         settings = {
             "bus_url": bus_url,
-            "e2_address": f"{host}:{ports.xapp}",
-            "a1_address": f"{host}:{ports.a1_grpc}",
-            "a1_url": f"http://{host}:{ports.a1_rest}",
+            "e2_address": f"{HOST}:{ports.xapp}",
+            "a1_address": f"{HOST}:{ports.a1_grpc}",
+            "a1_url": f"http://{HOST}:{ports.a1_rest}",
             "health_port": ports.health + offset,
+            "clock": "source",  # a scenario bears dates of its own
             **e3,
         }
         command = (*_module(module), "--config", _write(data, name, settings))
-        started.append(AppProcess(name, command, ports.health + offset))
-    return started
+        stage = 2 if module.startswith("dapps.") else 1
+        started.append(AppProcess(name, command, ports.health + offset, stage))
+    sim = (*_module("e2sim"), "run", "--hold", "--scenario", scenario, "--ric", f"{HOST}:{ports.nodes}")
+    endpoints = [item for name, value in e3.items() for item in (f"--{name.replace('_', '-')}", value)]
+    started.append(AppProcess("e2sim", (*sim, "--speed", str(speed), *endpoints), stage=2))
+    return sorted(started, key=lambda process: process.stage)
 
 
 def _module(name: str) -> tuple[str, ...]:
@@ -110,58 +147,111 @@ def _write(data: Path, name: str, settings: Mapping[str, Any]) -> str:
 
 @dataclass
 class Supervisor:
-    """Starts processes, restarts those that die, stops them all within five seconds."""
+    """Starts processes stage by stage, restarts those that die, stops them all within five seconds."""
 
     processes: Sequence[AppProcess]
     log_dir: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="twinric-")))
     restart: bool = True
     running: dict[str, asyncio.subprocess.Process] = field(default_factory=dict)
     restarts: dict[str, int] = field(default_factory=dict)
+    fault: str = ""
+    """Which process ended that should not have, with its last words."""
+    _ended: dict[str, int] = field(default_factory=dict)
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    _keepers: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def run(self) -> int:
-        """Keep all processes up until :meth:`stop`; 1 when one ended that was not to be restarted."""
+        """Keep all processes up until :meth:`stop`; 1 when one ended that was not to be restarted (see `fault`)."""
         self.log_dir.mkdir(parents=True, exist_ok=True)
-        keepers = [asyncio.create_task(self._keep(process)) for process in self.processes]
-        stopping = asyncio.create_task(self._stopping.wait())
-        await asyncio.wait([*keepers, stopping], return_when=asyncio.FIRST_COMPLETED)
-        stopped_by_us = self._stopping.is_set()
-        self._stopping.set()
-        await self._end_all()
-        await asyncio.gather(*keepers, return_exceptions=True)
-        stopping.cancel()
-        return 0 if stopped_by_us else 1
+        starting = asyncio.create_task(self._start())
+        await self._stopping.wait()
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        await asyncio.gather(*self._keepers)
+        return 1 if self.fault else 0
 
     def stop(self) -> None:
         """Let :meth:`run` return."""
         self._stopping.set()
 
+    async def _start(self) -> None:
+        log = logger("up")
+        async with httpx.AsyncClient(trust_env=False, timeout=2.0) as client:
+            for stage in sorted({process.stage for process in self.processes}):
+                members = [process for process in self.processes if process.stage == stage]
+                self._keepers += [asyncio.create_task(self._keep(process)) for process in members]
+                states = await asyncio.gather(*(self._settled(process, client) for process in members))
+                late = [process.name for process, settled in zip(members, states, strict=True) if not settled]
+                if late:
+                    log.warning("not ready; going on", names=late, waited_s=READY_S)
+        log.info("up", processes=len(self._keepers))
+
+    async def _settled(self, process: AppProcess, client: httpx.AsyncClient) -> bool:
+        """True once `process` is ready or, if it runs once, has ended; False after READY_S."""
+        limit_s = asyncio.get_running_loop().time() + READY_S
+        while asyncio.get_running_loop().time() < limit_s:
+            if process.once:
+                if process.name in self._ended:
+                    return True
+            elif not process.health_port or await _is_ready(client, process.health_port):
+                return True
+            await asyncio.sleep(POLL_S)
+        return False
+
     async def _keep(self, process: AppProcess) -> None:
         log, wait_s = logger("up"), FIRST_WAIT_S
         while not self._stopping.is_set():
             started_s = asyncio.get_running_loop().time()
-            with (self.log_dir / f"{process.name}.log").open("ab") as sink:
-                child = await asyncio.create_subprocess_exec(
-                    *process.command, stdout=sink, stderr=sink, env=dict(os.environ), start_new_session=True
-                )
-            self.running[process.name] = child
-            code = await child.wait()
-            if self._stopping.is_set() or not self.restart:
+            code = await self._run_once(process)
+            if self._stopping.is_set():
+                return
+            if process.once or not self.restart:
+                self._ended[process.name] = code
+                if not process.once or code:
+                    self.fault = f"{process.name} ended with status {code}: {self._last_words(process.name)}"
+                    self._stopping.set()
                 return
             if asyncio.get_running_loop().time() - started_s > STEADY_S:
                 wait_s = FIRST_WAIT_S
-            log.warning("process ended; restarting", name=process.name, code=code, wait_s=wait_s)
+            said = self._last_words(process.name)
+            log.warning("process ended; restarting", name=process.name, code=code, wait_s=wait_s, said=said)
             self.restarts[process.name] = self.restarts.get(process.name, 0) + 1
-            await asyncio.sleep(wait_s)
+            await self._unless_stopped(asyncio.sleep(wait_s))
             wait_s = min(2 * wait_s, LONGEST_WAIT_S)
 
-    async def _end_all(self) -> None:
-        alive = [child for child in self.running.values() if child.returncode is None]
-        for child in alive:
+    async def _run_once(self, process: AppProcess) -> int:
+        """Start `process` and return its exit status; when told to stop, end it within STOP_S."""
+        with (self.log_dir / f"{process.name}.log").open("ab") as sink:
+            # A session of its own: Ctrl-C in the terminal reaches us alone, and we end the children in order.
+            child = await asyncio.create_subprocess_exec(
+                *process.command, stdin=asyncio.subprocess.DEVNULL, stdout=sink, stderr=sink, env=dict(os.environ),
+                start_new_session=True,
+            )  # fmt: skip
+        self.running[process.name] = child
+        await self._unless_stopped(child.wait())
+        if child.returncode is None:
             child.send_signal(signal.SIGTERM)
-        try:
-            await asyncio.wait_for(asyncio.gather(*(child.wait() for child in alive)), STOP_S)
-        except TimeoutError:
-            for child in alive:
-                if child.returncode is None:
-                    child.kill()
+            try:
+                await asyncio.wait_for(child.wait(), STOP_S)
+            except TimeoutError:
+                child.kill()
+        return await child.wait()
+
+    async def _unless_stopped(self, work: Awaitable[object]) -> None:
+        """Return when `work` is done or :meth:`stop` is called."""
+        tasks = (asyncio.ensure_future(work), asyncio.ensure_future(self._stopping.wait()))
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _last_words(self, name: str) -> str:
+        lines = (self.log_dir / f"{name}.log").read_bytes()[-LOG_OCTETS:].decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it said nothing"
+
+
+async def _is_ready(client: httpx.AsyncClient, port: int) -> bool:
+    try:
+        return (await client.get(f"http://{HOST}:{port}/readyz")).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from ric.bus import record
 from ric.bus.record import Ack, AckStatus, Succession, TwinState, Verdict
-from ric.clock import Clock, to_ns
+from ric.clock import Clock, learn_time, to_ns
 from ric.columns import Table
 from ric.errors import TwinRicError, nearest
 from ric.telemetry import Metrics, logger, trace_id
@@ -291,6 +291,8 @@ class Twins:
         """
         held = await self._held(topic, prefix)
         succession = self._successions.setdefault(topic, Succession())
+        for state in held.values():
+            learn_time(self._clock, state.source_time_ns, live=False)
         now_ns = to_ns(self._clock.now_s())
         for state in held.values():
             succession.anchor(state)
@@ -313,7 +315,10 @@ class Twins:
     async def _hand_over(self, messages: AsyncIterator[BusMessage], handler: TwinHandler) -> None:
         async for message in messages:
             state = self._decoded(message)
-            if state is None or not self._admitted(message.topic, state):
+            if state is None:
+                continue
+            learn_time(self._clock, state.source_time_ns)
+            if not self._admitted(message.topic, state):
                 continue
             try:
                 handler(message.topic, state)
