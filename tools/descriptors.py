@@ -85,8 +85,16 @@ def config_file(entry: EntryPoint) -> Json:
             {"objectName": name, "name": family.name, "type": family.type, "description": family.documentation}
             for family in Metrics(name).registry.collect()
         ],
-        "controls": app.config_type(health_host="0.0.0.0", health_port=HEALTH_PORT).model_dump(mode="json"),
+        "controls": controls(app.config_type),
     }
+
+
+def controls(model: type[BaseModel]) -> Json:
+    """Default settings, but for those that depend on where the app is installed (paths of shipped models)."""
+    local = {name for name, field in model.model_fields.items() if field.default_factory is not None}
+    settings = model(health_host="0.0.0.0", health_port=HEALTH_PORT)
+    values: Json = settings.model_dump(mode="json", exclude=local)
+    return values
 
 
 def controls_schema(model: type[BaseModel]) -> Json:

@@ -16,7 +16,7 @@ MODELS = Path(__file__).parent / "models"
 class FaultAlarmConfig(AppConfig):
     """Where the model lies, which feeder the DU serves, and when input counts as stale."""
 
-    model_path: Path = MODELS / "fault.onnx"
+    model_path: Path = Field(default_factory=lambda: MODELS / "fault.onnx")
     """ONNX file of the fault classifier."""
     feeder: str = Field(default="feeder-1", pattern=r"^[A-Za-z0-9._-]{1,64}$")
     """Name of the feeder in alarms: feeder/<name>/section/<n>."""

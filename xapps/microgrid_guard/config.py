@@ -15,7 +15,7 @@ __all__ = ["GuardConfig"]
 class GuardConfig(AppConfig):
     """Settings of `xapps.microgrid_guard`."""
 
-    model_path: Path = MODEL_PATH
+    model_path: Path = Field(default_factory=lambda: MODEL_PATH)
     """ONNX file of the agents' twin; missing or of another shape, the app holds last good values instead."""
     warm_up_s: float = Field(default=3.0, ge=0, le=60)
     """Time after a gap in the reports in which the twin settles and raises no alarm [s], 0..60."""

@@ -31,7 +31,6 @@ from xapps.slice_bandwidth.state import MEASUREMENT_NAMES, FleetState, NodeWindo
 __all__ = ["SliceBandwidthApp"]
 
 CCC = (ccc.NAME, ccc.VERSION)
-SHIPPED_MODEL = Path(__file__).parent / "models" / "actor.onnx"
 
 
 class SliceBandwidthApp(App[SliceBandwidthConfig, SlicePolicy, FleetState, FleetDecision]):
@@ -48,7 +47,7 @@ class SliceBandwidthApp(App[SliceBandwidthConfig, SlicePolicy, FleetState, Fleet
         self.windows: dict[str, NodeWindow] = {}
         self._due: set[str] = set()
         self._unfit: Reason | None = None
-        self.actor: Actor | None = self._load(Path(config.model_path) if config.model_path else SHIPPED_MODEL)
+        self.actor: Actor | None = self._load(config.model_path)
 
     def _load(self, path: Path) -> Actor | None:
         try:
