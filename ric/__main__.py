@@ -19,10 +19,11 @@ from typing import Annotated, Any, TypeVar
 import httpx
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table as RichTable
 
 from ric.a1.client import A1pClient
-from ric.bus.bus import TOPICS, TWIN_REPORTED, open_bus
+from ric.bus.bus import COMPACTED_TOPICS, TWIN_REPORTED, open_bus
 from ric.bus.record import decode
 from ric.clock import to_s
 from ric.errors import TwinRicError, nearest
@@ -92,10 +93,11 @@ def up(
     ] = 0,
 ) -> None:
     """Start the RIC, the simulator and every app as processes of their own; Ctrl-C stops them."""
-    if bus.startswith("memory"):
-        raise TwinRicError(
-            "CONFIG-RANGE", "--bus", bus, "kafka://host:port", "Processes share no memory; `make kafka`."
-        )
+    if not bus.startswith("kafka://"):
+        remedy = "`make kafka` starts a broker; processes share no memory."
+        raise TwinRicError("CONFIG-RANGE", "--bus", bus, "kafka://host:port", remedy)
+    if status := _tool("sim")(["check", scenario]):
+        raise typer.Exit(status)
     configure_logging("INFO", json=False)
     folder = data or Path(tempfile.mkdtemp(prefix="twinric-"))
     apps = [(entry.name, entry.module.removesuffix(".app")) for entry in _apps()]
@@ -143,7 +145,7 @@ def apps() -> None:
         try:
             spec = entry.load().spec
         except ImportError as error:
-            table.add_row(entry.name, "", "", f"not installed: {error}", f"pip install 'twinric[{entry.name}]'")
+            table.add_row(entry.name, "", "", f"not installed: {error}", escape(f"pip install 'twinric[{entry.name}]'"))
             continue
         table.add_row(spec.name, spec.ric.value, f"{spec.budget_ms:g} ms", spec.policy_type_id, f"python -m {module}")
     out.print(table)
@@ -238,8 +240,9 @@ def twins(
     topic: Annotated[str, typer.Option(help="twin.reported, twin.desired or twin.forecast.")] = TWIN_REPORTED,
 ) -> None:
     """The newest revision of every twin on the bus."""
-    if topic not in TOPICS:
-        raise TwinRicError("BUS-RANGE", "--topic", topic, "a compacted topic", nearest(topic, TOPICS))
+    if topic not in COMPACTED_TOPICS:
+        accepted = f"one of {', '.join(COMPACTED_TOPICS)}"
+        raise TwinRicError("BUS-RANGE", "--topic", topic, accepted, nearest(topic, COMPACTED_TOPICS))
 
     async def newest() -> list[tuple[str, ...]]:
         link = open_bus(bus, Metrics("cli"), client_id="twinric-cli")

@@ -10,7 +10,7 @@ import pytest
 
 from ric.app_spec import AppConfig, AppSpec, Ric
 from ric.bus.bus import RIC_DECISIONS, TWIN_REPORTED, MemoryBus, Twins
-from ric.clock import SimClock
+from ric.clock import SimClock, SourceClock
 from ric.columns import Table
 from ric.config import FrozenModel
 from ric.decision import Reason
@@ -88,8 +88,8 @@ def storage(time_s, soc=0.25):
 class Bench:
     """One running app with a bus that the test writes to."""
 
-    def __init__(self, app_type, **settings):
-        self.clock = SimClock(1_000.0)
+    def __init__(self, app_type, clock=None, **settings):
+        self.clock = clock or SimClock(1_000.0)
         self.bus = MemoryBus()
         config = AppConfig(a1_address="", stale_after_s=30.0, **settings)
         links = Links(app_type.spec, app_type.policy_type, config, self.clock, bus=self.bus)
@@ -196,3 +196,43 @@ async def test_runtime_wait_done_returns_after_the_cycle_of_that_time():
         await asyncio.wait_for(bench.runtime.wait_done(1_005 * 10**9), 5)
         assert bench.app.acted[-1].source_time_ns == 1_005 * 10**9
         assert not bench.runtime.busy
+
+
+class Waiting(Doubler):
+    """Waits for a peer that never comes up."""
+
+    async def connect(self):
+        await asyncio.Event().wait()
+
+
+class Unusable(Doubler):
+    """Finds that its settings cannot work."""
+
+    async def connect(self):
+        raise TwinRicError("CONFIG-MISSING", "peer", "(absent)", "a peer")
+
+
+async def test_runtime_told_to_stop_before_its_peer_is_up_stops():
+    bench = Bench(Waiting)
+    task = asyncio.create_task(bench.runtime.run())
+    await asyncio.sleep(0.01)
+    bench.runtime.stop()
+    await asyncio.wait_for(task, 5)
+    assert not bench.runtime.ready.is_set()
+
+
+async def test_runtime_fault_of_connect_reaches_the_caller():
+    with pytest.raises(TwinRicError, match="CONFIG-MISSING peer"):
+        await asyncio.wait_for(Bench(Unusable).runtime.run(), 5)
+
+
+async def test_runtime_on_a_source_clock_takes_records_of_another_year_as_fresh():
+    bench = Bench(Doubler, clock=SourceClock())
+    task = asyncio.create_task(bench.runtime.run())
+    await bench.runtime.ready.wait()
+    for time_s in (1_000, 1_060):
+        table = storage(time_s)
+        await bench.twins.publish(TWIN_REPORTED, "storage/n1", table.kind, table, valid_for_ms=5_000)
+        assert (await bench.decision()).decided_time_ns // 10**9 in range(time_s, time_s + 5)
+    bench.runtime.stop()
+    await asyncio.wait_for(task, 5)

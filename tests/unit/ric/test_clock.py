@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ric.clock import Clock, Deadline, SimClock, WallClock, to_ns, to_s
+from ric.clock import Clock, Deadline, SimClock, SourceClock, WallClock, learn_time, to_ns, to_s
 
 START_S = 1_700_000_000.0
 
 
-@pytest.mark.parametrize("clock", [WallClock(), SimClock(START_S)], ids=["wall", "simulated"])
+@pytest.mark.parametrize("clock", [WallClock(), SimClock(START_S), SourceClock()], ids=["wall", "simulated", "source"])
 async def test_clock_contract_sleep_in_the_past_returns_and_time_does_not_go_back(clock: Clock) -> None:
     before_s = clock.now_s()
     await asyncio.wait_for(clock.sleep_until(before_s - 10), 5)
@@ -76,3 +76,32 @@ def test_deadline_is_late_exactly_when_elapsed_exceeds_the_budget() -> None:
     first = deadline.elapsed_ms
     assert deadline.elapsed_ms >= first >= 0
     assert deadline.late
+
+
+def test_source_clock_is_the_machines_until_it_has_learnt_a_time() -> None:
+    clock = SourceClock()
+    assert abs(clock.now_s() - WallClock().now_s()) < 60
+    learn_time(clock, to_ns(START_S))
+    assert START_S <= clock.now_s() < START_S + 60
+
+
+def test_source_clock_moves_on_with_later_inputs_and_not_back_with_late_ones() -> None:
+    clock = SourceClock()
+    for offset_s, least_s in ((0, 0), (600, 600), (300, 600), (-2_900, 600), (601, 601)):
+        learn_time(clock, to_ns(START_S + offset_s))
+        assert START_S + least_s <= clock.now_s() < START_S + least_s + 60
+
+
+def test_source_clock_begins_anew_with_a_world_that_lies_an_hour_back_but_not_with_stored_records() -> None:
+    clock = SourceClock()
+    learn_time(clock, to_ns(START_S))
+    learn_time(clock, to_ns(START_S - 86_400), live=False)
+    assert clock.now_s() >= START_S
+    learn_time(clock, to_ns(START_S - 86_400))
+    assert START_S - 86_400 <= clock.now_s() < START_S - 86_400 + 60
+
+
+def test_other_clocks_learn_nothing() -> None:
+    clock = SimClock(START_S)
+    learn_time(clock, to_ns(START_S + 600))
+    assert clock.now_s() == START_S
