@@ -125,7 +125,7 @@ class Optimizer:
     def _plan(self, state: State, policy: HemsPolicy, may_go_on: Callable[[], bool]) -> None:
         problems = pose_fleet(state, policy)
         old = self._standing
-        steps = problems.buy.size
+        steps = problems.steps
         if old is None or len(old.programmes) != len(state.homes) or old.programmes[0].steps != steps:
             programmes = tuple(
                 HomeLp(steps, has_battery=p.has_battery, has_ev=p.has_ev, has_heat_pump=p.has_heat_pump)
@@ -158,7 +158,7 @@ class Optimizer:
         problems: FleetProblems = pose_fleet(state, policy)
         plans = list(standing.plan.homes)
         step = self._step(standing, state)
-        late = np.clip(np.arange(problems.buy.size) + step, 0, problems.buy.size - 1)
+        late = np.clip(np.arange(problems.steps) + step, 0, problems.steps - 1)
         for row in moved.tolist():
             standing.programmes[row].pose(problems.homes[row])
             plan = standing.programmes[row].solve(standing.plan.price[late])

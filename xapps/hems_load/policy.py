@@ -41,6 +41,9 @@ class HemsPolicy(FrozenModel):
     """End of the cap [s since the Unix epoch]; 0 for no end."""
     dr_event: DrEvent | None = None
     """Demand-response event; null for none."""
+    spread_eur_per_kwh: float = Field(default=0.015, ge=0, le=1)
+    """By how much each home's own view of the price may differ from the tariff [EUR/kWh]. Homes that all see one price
+    all charge in its cheapest quarter of an hour, and their peak moves there; 0 lets them."""
     export_allowed: bool = True
     """False keeps every home from exporting: PV is stored, used or curtailed."""
     price_weight: float = Field(default=1.0, ge=0, le=10)

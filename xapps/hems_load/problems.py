@@ -35,19 +35,20 @@ EV_VALUE_SHARE = 0.6
 
 @dataclass(frozen=True)
 class FleetProblems:
-    """One problem per home, and the prices that they share (T,)."""
+    """One problem per home, all of `steps` steps."""
 
     homes: tuple[HomeProblem, ...]
-    buy: Floats
-    sell: Floats
+    steps: int
 
 
 def pose_fleet(state: State, policy: HemsPolicy) -> FleetProblems:
     """The problems of all homes of `state` under `policy`."""
     horizon, homes, report = state.horizon, state.homes, state.report
-    buy = policy.price_weight * horizon.buy + SOONER_EUR_PER_KWH * np.linspace(0, 1, horizon.buy.size)
+    steps = horizon.buy.size
+    tariff = policy.price_weight * horizon.buy + SOONER_EUR_PER_KWH * np.linspace(0, 1, steps)
+    buy = tariff + _own_view(state.time_s, len(homes), steps, policy.spread_eur_per_kwh)
     sell = np.minimum(policy.price_weight * horizon.sell, buy - PRICE_GAP)
-    mean = float(buy.mean())
+    mean = float(tariff.mean())
     left = heat_loss_factor(homes, STEP_S)
     cop = cop_at(homes, horizon.outdoor_c)
     warm = (1 - left)[:, None] / homes.heat_loss_kw_per_k[:, None] * cop
@@ -68,8 +69,8 @@ def pose_fleet(state: State, policy: HemsPolicy) -> FleetProblems:
             hours=HOURS,
             load_kw=horizon.load_kw[n],
             pv_kw=horizon.pv_kw[n],
-            buy=buy,
-            sell=sell,
+            buy=buy[n],
+            sell=sell[n],
             connection_kw=float(homes.connection_kw[n]),
             export_allowed=policy.export_allowed,
             has_battery=bool(homes.battery_kwh[n] > 0),
@@ -92,7 +93,19 @@ def pose_fleet(state: State, policy: HemsPolicy) -> FleetProblems:
         )
         for n in range(len(homes))
     )
-    return FleetProblems(problems, buy, sell)
+    return FleetProblems(problems, steps)
+
+
+def _own_view(time_s: float, homes: int, steps: int, spread: float) -> Floats:
+    """(N, T) what each home adds to the tariff [EUR/kWh], -spread..spread: fixed per home and hour of the calendar, so
+    that the next plan sees the same, and linear in between.
+    """
+    hours = (time_s + STEP_S * np.arange(steps)) / 3600
+    first = int(hours[0])
+    knots = np.array([np.random.default_rng(first + n).uniform(-1, 1, homes) for n in range(int(steps * HOURS) + 2)])
+    whole = hours.astype(int) - first
+    share = hours - hours.astype(int)
+    return np.asarray(spread * ((1 - share)[:, None] * knots[whole] + share[:, None] * knots[whole + 1])).T
 
 
 def _ev_stay(state: State, policy: HemsPolicy) -> tuple[Floats, Floats, Floats]:

@@ -37,8 +37,20 @@ def test_ev_stay_beyond_the_horizon_keeps_time_to_charge_later(make_state):
 
 
 def test_inverted_prices_are_pulled_apart(make_state):
-    problems = pose_fleet(make_state(1, buy=0.1, sell=0.2), HemsPolicy())
-    assert (problems.buy - problems.sell >= PRICE_GAP - 1e-12).all()
+    problem = pose_fleet(make_state(1, buy=0.1, sell=0.2), HemsPolicy()).homes[0]
+    assert (problem.buy - problem.sell >= PRICE_GAP - 1e-12).all()
+
+
+def test_homes_view_the_price_differently_within_the_spread_and_alike_in_the_next_plan(make_state):
+    state, policy = make_state(5, buy=0.3), HemsPolicy(spread_eur_per_kwh=0.02)
+    now = np.array([home.buy for home in pose_fleet(state, policy).homes])
+    assert np.abs(now - 0.3).max() <= 0.02 + 2e-3
+    assert now.std(axis=0).min() > 1e-3
+    later = make_state(5, buy=0.3, time_ns=state.source_time_ns + 900 * 10**9)
+    shifted = np.array([home.buy for home in pose_fleet(later, policy).homes])
+    np.testing.assert_allclose(shifted[:, :-1], now[:, 1:], atol=1e-4)
+    same = np.array([home.buy for home in pose_fleet(state, HemsPolicy(spread_eur_per_kwh=0)).homes])
+    assert np.ptp(same, axis=0).max() == 0
 
 
 def test_empty_home_may_cool_by_the_setback(make_state):
