@@ -72,7 +72,7 @@ def test_closed_loop_cap_is_kept_where_the_free_plan_would_pass_it():
 
 
 def test_closed_loop_without_export_stores_or_curtails(planned):
-    """Set-points follow the last minutes, so a little still leaks out when a load stops: some percent of what went out."""
+    """Set-points follow the last minutes, so some percent of what went out still leaks when a load stops."""
     totals, _, _ = run(HemsPolicy(export_allowed=False))
     assert totals["pv_curtailed_kwh"] > 10
     assert totals["export_kwh"] < 0.15 * planned[0]["export_kwh"]
