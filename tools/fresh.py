@@ -10,6 +10,8 @@ from pathlib import Path
 
 import protos
 
+import docs
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -32,14 +34,13 @@ def stale_stubs() -> list[str]:
 
 def stale_outputs() -> list[str]:
     """Generated pages and descriptors that their commands would change."""
-    commands = [[sys.executable, "-m", "e2sim", "reference"]]
-    found = []
-    page = subprocess.run(commands[0], capture_output=True, text=True, check=True, cwd=ROOT).stdout
-    if page != (ROOT / "docs" / "reference" / "scenario.md").read_text(encoding="utf-8"):
-        found.append("docs/reference/scenario.md")
-    checked = subprocess.run(
-        [sys.executable, "tools/descriptors.py", "--check"], cwd=ROOT, capture_output=True, text=True
-    )
+    found = [
+        str(path.relative_to(ROOT))
+        for path, text in docs.pages().items()
+        if not path.is_file() or path.read_text(encoding="utf-8") != text
+    ]
+    command = [sys.executable, "tools/descriptors.py", "--check"]
+    checked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if checked.returncode:
         found.append(checked.stdout.strip() or checked.stderr.strip())
     return found

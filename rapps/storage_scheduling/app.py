@@ -100,6 +100,7 @@ class StorageSchedulingApp(App[StorageSchedulingConfig, StorageSchedulingPolicy,
         wanted = (round(cap.import_cap_kw, 1), cap.start_ns, cap.end_ns)
         if self._capped.get(decision.node) != wanted:
             body = {
+                "e2_node_id": decision.node,
                 "import_cap_kw": wanted[0],
                 "import_cap_start_s": to_s(cap.start_ns),
                 "import_cap_end_s": to_s(cap.end_ns),

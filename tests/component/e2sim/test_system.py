@@ -30,7 +30,7 @@ async def test_smoke_scenario_closes_every_loop_and_repeats_bit_for_bit():
     again, _ = await run_smoke()
     one, two = without_wall_times(summary), without_wall_times(again)
     for run in (one, two):
-        # How many waveform windows one cycle takes depends on who is faster, the DU or the dApp; what it finds does not.
+        # How many windows one cycle takes depends on who is faster, DU or dApp; what it finds does not.
         del run["loops"]["fault_alarm"]
     assert one == two
     json.dumps(summary, allow_nan=False)
