@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
 from e2sim.e2_agent import E2Agents
@@ -13,8 +14,10 @@ from e2sim.engine import Engine, stop_on_signals
 from e2sim.feeder_agent import FeederAgent
 from e2sim.history import PRODUCER, hand_over_history
 from e2sim.network import Network
+from e2sim.operator import Operator
 from e2sim.reference import scenario_reference
 from e2sim.scenario import load_scenario
+from ric.a1.client import A1pClient
 from ric.bus.bus import Twins, open_bus
 from ric.clock import WallClock
 from ric.columns import Table
@@ -46,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--speed", type=float, default=1.0, help="simulated seconds per second; 0 runs as fast as it goes")
     run.add_argument("--wait-s", type=float, default=60.0, help="how long to wait for the RIC at the start")
     run.add_argument("--hold", action="store_true", help="stay connected after the scenario's end, until SIGTERM")
+    run.add_argument("--a1", default="", help="http://host:port of the RIC's A1-P: put the scenario's policies there")
     run.add_argument("--bus", default="", help="accepted and ignored: the simulator speaks E2 and E3 only")
     for name in ("setup", "inbound", "outbound"):
         run.add_argument(f"--e3-{name}-endpoint", default="", help=f"ZeroMQ {name} endpoint of the E3 agent")
@@ -95,15 +99,17 @@ async def _serve(network: Network, options: argparse.Namespace) -> int:
     feeders = FeederAgent.of(network, agents, endpoints)
     engine.hooks.append(feeders.play)
     stop_on_signals(engine)
-    try:
+    async with AsyncExitStack() as stack:
+        if options.a1:
+            client = await stack.enter_async_context(aclosing(A1pClient(options.a1)))
+            engine.hooks.append(Operator(network.scenario, client).play)
+        stack.push_async_callback(agents.stop)
+        stack.push_async_callback(feeders.stop)
         await feeders.start()
         if not await engine.stopped_before(agents.start(options.wait_s)):
             await engine.run()
         if options.hold:
             await engine.stopped()
-    finally:
-        await feeders.stop()
-        await agents.stop()
     return 0
 
 

@@ -94,20 +94,11 @@ def processes_of(
     `apps` are (name, module) pairs, for example ("hems_load", "xapps.hems_load"). The simulator starts once RIC, rApps
     and xApps are ready, so that they miss nothing of it; dApps start with it, since its DU is their peer.
     """
-    ric = {
-        "bus_url": bus_url,
-        "data_dir": str(data / "ric"),
-        "node_address": f"{HOST}:{ports.nodes}",
-        "xapp_address": f"{HOST}:{ports.xapp}",
-        "a1_address": f"{HOST}:{ports.a1_grpc}",
-        "a1_host": HOST,
-        "a1_port": ports.a1_rest,
-        "health_port": ports.health,
-    }
+    a1_url = f"http://{HOST}:{ports.a1_rest}"
     history = (*_module("e2sim"), "history", "--scenario", scenario, "--bus", bus_url)
     started = [
         AppProcess("history", history, once=True),
-        AppProcess("ric", (*_module("ric"), "serve", "--config", _write(data, "ric", ric)), ports.health),
+        AppProcess("ric", (*_module("ric"), "serve", "--config", _ric_config(data, bus_url, ports)), ports.health),
     ]
     e3 = {
         "e3_setup_endpoint": f"tcp://{HOST}:{ports.e3_setup}",
@@ -119,7 +110,7 @@ def processes_of(
             "bus_url": bus_url,
             "e2_address": f"{HOST}:{ports.xapp}",
             "a1_address": f"{HOST}:{ports.a1_grpc}",
-            "a1_url": f"http://{HOST}:{ports.a1_rest}",
+            "a1_url": a1_url,
             "health_port": ports.health + offset,
             "clock": "source",  # a scenario bears dates of its own
             **e3,
@@ -129,8 +120,23 @@ def processes_of(
         started.append(AppProcess(name, command, ports.health + offset, stage))
     sim = (*_module("e2sim"), "run", "--hold", "--scenario", scenario, "--ric", f"{HOST}:{ports.nodes}")
     endpoints = [item for name, value in e3.items() for item in (f"--{name.replace('_', '-')}", value)]
-    started.append(AppProcess("e2sim", (*sim, "--speed", str(speed), *endpoints), stage=2))
+    simulator = (*sim, "--speed", str(speed), "--a1", a1_url, *endpoints)
+    started.append(AppProcess("e2sim", simulator, stage=2))
     return sorted(started, key=lambda process: process.stage)
+
+
+def _ric_config(data: Path, bus_url: str, ports: Ports) -> str:
+    settings = {
+        "bus_url": bus_url,
+        "data_dir": str(data / "ric"),
+        "node_address": f"{HOST}:{ports.nodes}",
+        "xapp_address": f"{HOST}:{ports.xapp}",
+        "a1_address": f"{HOST}:{ports.a1_grpc}",
+        "a1_host": HOST,
+        "a1_port": ports.a1_rest,
+        "health_port": ports.health,
+    }
+    return _write(data, "ric", settings)
 
 
 def _module(name: str) -> tuple[str, ...]:

@@ -44,7 +44,7 @@ TWINS = (
     f"home_fleet/{NODE}", f"demand_history/{NODE}", f"slice/{NODE}", f"microgrid/{NODE}", f"storage/{NODE}",
     f"demand_forecast_15min/{NODE}", f"storage_schedule/{NODE}",
 )  # fmt: skip
-HEMS, FORECASTS = "twinric_hems_load_1.0.0", "twinric_demand_twin_1.0.0"
+HEMS, FORECASTS, SLICES = "twinric_hems_load_1.0.0", "twinric_demand_twin_1.0.0", "twinric_slice_bandwidth_1.0.0"
 CAP = {"import_cap_kw": 45.0}
 NAIVE = {"method": "seasonal_naive"}
 
@@ -57,7 +57,8 @@ def scenario(file: Path) -> Path:
     file.write_text(
         "seed: 7\nstart: 2016-06-15T11:50:00Z\nduration_s: 18000\n"
         "nodes: [{gnb_id: 0xe2000001, residential: {code: 1-LV-rural3--2-sw, homes: 6}, microgrids: {}}]\n"
-        f"windows:\n{windows}\nfaults:\n{faults}\n",
+        f"windows:\n{windows}\nfaults:\n{faults}\n"
+        f"policies: [{{at_s: 120, policy_type_id: {SLICES}, policy_id: moved, body: {{slot_move_cost: 0.06}}}}]\n",
         encoding="utf-8",
     )
     return file
@@ -135,7 +136,7 @@ class System:
         try:
             return (await self.a1.policy_status(type_id, policy_id))["enforceStatus"] == "ENFORCED"
         except TwinRicError as error:
-            assert error.code == "A1-UNREACHABLE"
+            assert error.code in ("A1-UNREACHABLE", "A1-UNKNOWN")
             return False
 
 
@@ -220,6 +221,7 @@ async def loop_closes(system: System, watch: Watch) -> None:
     await system.a1.put_policy(FORECASTS, "naive", NAIVE)
     await until(lambda: system.enforced(HEMS, "cap"), "the import cap is enforced")
     await until(lambda: system.enforced(FORECASTS, "naive"), "the forecast method is enforced")
+    await until(lambda: system.enforced(SLICES, "moved"), "the scenario's own policy is enforced")
 
 
 async def killed_apps_rebuild(system: System, watch: Watch) -> None:
@@ -247,6 +249,7 @@ async def killed_ric_keeps_policies(system: System, watch: Watch) -> None:
     await until(lambda: system.enforced(HEMS, "cap"), "the import cap is enforced by the new RIC")
     assert await system.a1.policy(HEMS, "cap") == CAP
     assert await system.a1.policy(FORECASTS, "naive") == NAIVE
+    await until(lambda: system.enforced(SLICES, "moved"), "the scenario's policy is enforced by the new RIC")
     before = len(watch.decisions["hems_load"])
     await until(lambda: watch.decided("hems_load", policy="cap", after=before), "HEMS decides on new reports")
 

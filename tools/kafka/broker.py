@@ -302,13 +302,15 @@ def _command_start(port: int, *, wait: bool) -> None:
     node.start()
     if node.process is None:
         raise BrokerError("Kafka ended at once")
-    (HOME / "broker.pid").write_text(str(node.process.pid), encoding="utf-8")
     print(node.address, flush=True)
-    if wait:
-        try:
-            node.process.wait()
-        except KeyboardInterrupt:
-            node.stop()
+    if not wait:
+        (HOME / "broker.pid").write_text(str(node.process.pid), encoding="utf-8")
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        node.process.wait()
+    except KeyboardInterrupt:
+        node.stop()
 
 
 def _command_stop() -> None:
