@@ -175,6 +175,7 @@ GLOBAL: Json = _closed(
         ),
         "allowPlainText": FLAG,
         "networkPolicies": FLAG,
+        "clock": {"enum": ["wall", "source"]},
         "kafka": _closed(
             {
                 "servers": SERVERS,

@@ -34,6 +34,7 @@ a1_address: {{ $ric }}:9001
 a1_url: http://{{ $ric }}:9000
 health_host: 0.0.0.0
 health_port: 8080
+clock: {{ .Values.global.clock }}
 {{- if .Values.e3 }}
 e3_setup_endpoint: {{ tpl .Values.e3.setup . }}
 e3_inbound_endpoint: {{ tpl .Values.e3.inbound . }}
