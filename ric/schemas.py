@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from ric.columns import Quantity, Schema
 
 __all__ = [
-    "DEMAND_FORECAST", "DEMAND_HISTORY", "FEEDER_REPORT", "GRID_SCHEMAS", "HOME_REPORT", "HOME_SET_POINT",
+    "DEMAND_FORECAST", "DEMAND_HISTORY", "FEEDER_REPORT", "FLEET_PLAN", "GRID_SCHEMAS", "HOME_REPORT", "HOME_SET_POINT",
     "HOME_STATIC",
     "MICROGRID_REPORT", "MICROGRID_SUBSTITUTION", "MICROGRID_TWIN", "OUTLOOK", "PCC_REPORT", "SLICE_TWIN",
     "STORAGE_REPORT", "STORAGE_SCHEDULE", "STORAGE_SET_POINT", "TWIN_SCHEMAS",
@@ -133,6 +133,11 @@ DEMAND_FORECAST = Schema("demand_forecast", 1, {
     "seasonal_naive": Quantity("1", 0, 1, "1 where the safe action made the forecast"),
 })  # fmt: skip
 
+FLEET_PLAN = Schema("fleet_plan", 1, {
+    "step_s": Quantity("s", 1, 86_400, "step of the series; their first value holds from the source time on"),
+    "net_kw": Quantity("kW", -1e6, 1e6, "what the homes plan to import together, exports counted against it", width=0),
+})  # fmt: skip
+
 STORAGE_SCHEDULE = Schema("storage_schedule", 1, {
     "step_s": Quantity("s", 1, 86_400, "step of the series; their first value holds from the source time on"),
     "charge_kw": Quantity("kW", 0, 10_000, "charging power", width=0),
@@ -168,7 +173,7 @@ TWIN_SCHEMAS: Mapping[str, Schema] = {
     schema.kind: schema
     for schema in (
         HOME_REPORT, HOME_STATIC, HOME_SET_POINT, STORAGE_REPORT, STORAGE_SCHEDULE, MICROGRID_TWIN, FEEDER_REPORT,
-        OUTLOOK, DEMAND_HISTORY, DEMAND_FORECAST, SLICE_TWIN,
+        OUTLOOK, DEMAND_HISTORY, DEMAND_FORECAST, FLEET_PLAN, SLICE_TWIN,
     )
 }  # fmt: skip
 """Kinds that twin records carry."""

@@ -54,6 +54,8 @@ class StorageSchedulingApp(App[StorageSchedulingConfig, StorageSchedulingPolicy,
             twins.flexible.add(twin.table)
         elif family == "storage":
             twins.storage = twin.table
+        elif family == "fleet_plan":
+            twins.plan = twin.table
         elif family == "outlook":
             twins.outlook = twin.table
         elif family == "demand_forecast_15min":

@@ -47,6 +47,7 @@ class NodeTwins:
     storage: Table | None = None
     outlook: Table | None = None
     forecast: Table | None = None
+    plan: Table | None = None
     flexible: FlexibleDay = field(default_factory=FlexibleDay)
 
 
@@ -62,7 +63,7 @@ class State:
     max_kw: Floats
     efficiency: Floats
     net_kw: Floats
-    """Median of the feeder's net demand without storage [kW]: load + flexible load - PV."""
+    """Net demand without storage [kW]: as the homes plan it; beyond their plan load + flexible load - PV."""
     net_p90_kw: Floats
     """The same with the load's 90 % quantile."""
     buy_eur_per_kwh: Floats
@@ -81,8 +82,11 @@ class State:
         steps = min(forecast["load_p50_kw"].shape[1], len(buy), DAY_STEPS)
         if steps == 0:
             return None
+        load_kw, cautious_kw = forecast["load_p50_kw"][row, :steps], forecast["load_p90_kw"][row, :steps]
         flexible_kw = twins.flexible.ahead(forecast.source_time_ns, steps)
-        rest_kw = flexible_kw - forecast["pv_p50_kw"][row, :steps]
+        net_kw = load_kw + flexible_kw - forecast["pv_p50_kw"][row, :steps]
+        planned_kw = _planned(twins.plan, forecast.source_time_ns)[:steps]
+        net_kw[: len(planned_kw)] = planned_kw
         return cls(
             node,
             forecast.source_time_ns,
@@ -91,8 +95,16 @@ class State:
             storage["capacity_kwh"],
             storage["max_kw"],
             storage["efficiency"],
-            forecast["load_p50_kw"][row, :steps] + rest_kw,
-            forecast["load_p90_kw"][row, :steps] + rest_kw,
+            net_kw,
+            net_kw + cautious_kw - load_kw,
             buy[:steps],
             sell[:steps],
         )
+
+
+def _planned(plan: Table | None, source_time_ns: int) -> Floats:
+    """What the homes plan to import from `source_time_ns` on [kW]; empty without a plan that reaches there."""
+    if plan is None:
+        return np.zeros(0)
+    passed = round((source_time_ns - plan.source_time_ns) / (STEP_S * NS_PER_S))
+    return np.asarray(plan["net_kw"][0, max(passed, 0) :])

@@ -29,6 +29,7 @@ __all__ = ["HemsLoadApp"]
 KINDS = ("home_report", "home_static", "storage_report", "feeder_report", "outlook")
 GRID = (grid.NAME, grid.VERSION)
 FORECAST, SCHEDULE = "demand_forecast_15min/", "storage_schedule/"
+PLAN_VALID_MS = 2 * 3600 * 1000
 TWINS = {"home_report": "home_fleet", "feeder_report": "feeder", "outlook": "outlook", "storage_report": "storage"}
 VERIFIED_KW = 1e-3
 
@@ -103,13 +104,17 @@ class HemsLoadApp(App[HemsConfig, HemsPolicy, FleetState, FleetDecision]):
 
     async def act(self, decision: FleetDecision) -> None:
         """Publish the twins, control every node, answer the storage schedules. Raises the first node's fault."""
-        await self._publish()
+        await self._publish(decision)
         faults = await asyncio.gather(*(self._control(node) for node in decision.nodes))
         for fault in faults:
             if fault is not None:
                 raise fault
 
-    async def _publish(self) -> None:
+    async def _publish(self, decision: FleetDecision) -> None:
+        for made in decision.nodes:
+            if made.plan is not None:
+                twin_id = f"fleet_plan/{made.node}"
+                await self.links.twins.publish(TWIN_FORECAST, twin_id, made.plan.kind, made.plan, PLAN_VALID_MS)
         tables, self._unpublished = self._unpublished, []
         newest = {(node, table.kind): table for node, table in tables}
         for (node, kind), table in newest.items():

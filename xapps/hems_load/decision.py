@@ -25,12 +25,12 @@ class Decision:
     reason: Reason
     cap_miss_kw: float = 0.0
     """Import beyond the cap or the demand-response target, now or planned [kW]; 0 where it is kept."""
-    planned: bool = False
-    """True when this cycle made new plans for all homes."""
+    plan: Table | None = None
+    """What the homes plan to import together, kind fleet_plan, where this cycle made new plans for all of them."""
 
     @classmethod
     def of(
-        cls, state: State, points: SetPoints, *, reason: Reason, cap_miss_kw: float = 0.0, planned: bool = False
+        cls, state: State, points: SetPoints, *, reason: Reason, cap_miss_kw: float = 0.0, plan: Table | None = None
     ) -> Decision:
         """The decision that puts `points` and the storage schedule in force."""
         columns = {
@@ -39,7 +39,7 @@ class Decision:
         }  # fmt: skip
         table = Table("home_set_point", state.homes.ids, columns, state.source_time_ns)
         storage = storage_set_point(state)
-        return cls(state.node, state.source_time_ns, table, storage, reason, cap_miss_kw, planned)
+        return cls(state.node, state.source_time_ns, table, storage, reason, cap_miss_kw, plan)
 
 
 def storage_set_point(state: State) -> Table | None:

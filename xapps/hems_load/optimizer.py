@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from ric.columns import Table
 from ric.decision import Reason
 from xapps.hems_load.coordination import FleetPlan, coordinate
 from xapps.hems_load.decision import Decision
@@ -84,9 +85,9 @@ class Optimizer:
         reason = _reason(
             why or "FOLLOW_PLAN", state, standing.plan, step, cap_kw=cap, given=given, safe=safe, miss=miss
         )
-        return Decision.of(
-            state, safe.points, reason=reason, cap_miss_kw=miss if miss > MISS_TOLERANCE_KW else 0.0, planned=bool(why)
-        )
+        missed_kw = miss if miss > MISS_TOLERANCE_KW else 0.0
+        plan = _plan_table(standing) if why else None
+        return Decision.of(state, safe.points, reason=reason, cap_miss_kw=missed_kw, plan=plan)
 
     def explain(self, state: State, home: str) -> Reason:
         """What the plan in force means for one home: energies of the horizon, relaxed limits, the fleet's price.
@@ -220,6 +221,12 @@ def _relaxed(plan: HomePlan) -> str:
 def _relaxed_details(plan: HomePlan) -> dict[str, str]:
     amounts = {"ev_short_kwh": plan.ev_short_kwh, "over_kwh": plan.over_kwh, "discomfort_k_h": plan.discomfort_k_h}
     return {name: f"{value:.2f}" for name, value in amounts.items() if value > 0.01}
+
+
+def _plan_table(standing: _Standing) -> Table:
+    """What the homes plan to import together, for those who plan around them."""
+    columns = {"step_s": np.array([float(STEP_S)]), "net_kw": standing.plan.net_kw[None, :]}
+    return Table("fleet_plan", ("homes",), columns, standing.start_ns)
 
 
 def _reason(

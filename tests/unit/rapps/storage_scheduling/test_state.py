@@ -48,3 +48,17 @@ def test_state_of_outlook_made_earlier_is_shifted():
 
 def test_state_of_missing_twin_is_none():
     assert State.of("n", NodeTwins()) is None
+
+
+def test_state_of_homes_plan_takes_the_place_of_load_and_flexibility():
+    steps = 8
+    outlook = Table("outlook", ("lv",), {"buy_eur_per_kwh": np.ones((1, 12)), "sell_eur_per_kwh": np.zeros((1, 12))}, 0)
+    quantiles = {f"load_p{p}_kw": np.full((1, steps), float(p)) for p in (10, 50, 90)}
+    forecast = Table("demand_forecast", ("feeder",), {**quantiles, "pv_p50_kw": np.ones((1, steps))}, 2 * QUARTER_NS)
+    unit = {"soc": 0.5, "capacity_kwh": 10.0, "max_kw": 5.0, "efficiency": 0.9}
+    storage = Table("storage_report", ("s1",), {k: np.array([v]) for k, v in unit.items()}, 0)
+    plan = Table("fleet_plan", ("homes",), {"step_s": np.array([900.0]), "net_kw": np.arange(6.0)[None]}, 0)
+    state = State.of("n", NodeTwins(storage, outlook, forecast, plan))
+    assert state is not None
+    assert state.net_kw == pytest.approx([2, 3, 4, 5, 49, 49, 49, 49])
+    assert state.net_p90_kw - state.net_kw == pytest.approx(np.full(8, 40.0))
