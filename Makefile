@@ -53,9 +53,11 @@ kafka: setup ## start a one-node Apache Kafka on port 9092 (Ctrl-C stops it)
 csar: setup ## build the rApp packages into dist/
 	$(BIN)/python tools/csar.py
 
-bench: setup ## run the benchmarks; figures in out/bench/
-	mkdir -p out/bench
-	for name in e2_loop e3_loop demo; do $(BIN)/python -m benchmarks.$$name --json out/bench/$$name.json || exit 1; done
+BENCHMARKS := demo e2_loop e3_loop fault_detection microgrid_guard slice_decision
+
+bench: setup ## run the benchmarks; results in benchmarks/results/, page by `make docs`
+	for name in $(BENCHMARKS); do \
+	  $(BIN)/python -m benchmarks.$$name --json benchmarks/results/$$name.json || exit 1; done
 
 clean: ## remove what was built, the environment too
 	rm -rf $(VENV) .venv-onos .kafka out dist build *.egg-info .mypy_cache .ruff_cache .pytest_cache

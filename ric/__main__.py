@@ -33,7 +33,7 @@ from ric.up import HOST, Ports, Supervisor, check_free, processes_of
 __all__ = ["main"]
 
 APPS, TOOLS = "twinric.apps", "twinric.tools"
-BENCHMARKS = ("demo", "e2_loop", "e3_loop")
+BENCHMARKS = ("demo", "e2_loop", "e3_loop", "fault_detection", "microgrid_guard", "slice_decision")
 
 cli = typer.Typer(
     name="twinric",

@@ -1,0 +1,30 @@
+"""Each benchmark of a control loop runs, briefly, and writes what it says; no time is judged."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SHORT_RUNS = {
+    "e2_loop": (["--rounds", "3"], {"p50_ms", "p99_ms", "ratio_vs_bare_grpc"}),
+    "e3_loop": (["--windows", "400"], {"p50_ms", "p99_ms", "p999_ms", "ratio_vs_bare_zeromq"}),
+    "demo": (["--scenario", "smoke"], {"wall_s", "peak_rss_mb"}),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("name", SHORT_RUNS)
+def test_benchmark_short_run_writes_its_figures(name, tmp_path):
+    options, figures = SHORT_RUNS[name]
+    path = tmp_path / "result.json"
+    command = [sys.executable, "-m", f"benchmarks.{name}", *options, "--json", str(path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=110)
+    result = json.loads(path.read_text())
+    assert set(result) == {"figures", "machine", "baseline"}
+    assert figures <= set(result["figures"])
+    assert all(result["figures"][figure] > 0 for figure in figures)
+    assert result["baseline"]
