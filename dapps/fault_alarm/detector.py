@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from dapps.fault_alarm.policy import FaultAlarmPolicy
 from dapps.fault_alarm.state import CYCLE, RATE_HZ, Memory, Samples, State, extended
 from ric.columns import Floats
 from ric.decision import Reason
+from ric.e3.e3ap import Waveform
 from ric.learned import LearnedModel
 
 __all__ = ["Decision", "Finding", "Verdict", "detect_faults", "judge_windows"]
@@ -66,8 +68,9 @@ def detect_faults(state: State, policy: FaultAlarmPolicy, model: LearnedModel) -
     """Judge every window with the learned classifier.
 
     Each window is judged on the newest cycle and the last sound one. `policy.confirm_windows` faulty windows in a row
-    raise an alarm whose kind and section have the largest summed log-probability since the first of them;
-    `policy.clear_windows` sound ones clear it. A gap in the windows gives UNDECIDED until two cycles are in.
+    raise an alarm whose kind and section have the largest summed log-probability since the first of them. While no kind
+    reaches `policy.kind_probability` it waits for up to `policy.kind_windows`: arcs and earth faults begin alike.
+    `policy.clear_windows` sound windows clear it. A gap in the windows gives UNDECIDED until two cycles are in.
     """
 
     def judge(cycle: Samples, reference: Samples) -> Verdict:
@@ -88,7 +91,7 @@ def judge_windows(state: State, policy: FaultAlarmPolicy, judge: Judge) -> Decis
         reference = memory.samples[:, :, :CYCLE] if memory.reference is None else memory.reference
         verdict = judge(cycle, reference)
         probability = verdict.fault_probability
-        memory, finding = _followed(memory, verdict, policy, cycle, reference, window.end_ns)
+        memory, finding = _followed(memory, verdict, policy, window, reference)
         code = NO_FAULT if memory.raised is None and not memory.suspicious else "FAULT"
         if finding is not None:
             findings.append(finding)
@@ -98,11 +101,14 @@ def judge_windows(state: State, policy: FaultAlarmPolicy, judge: Judge) -> Decis
 
 
 def _followed(
-    memory: Memory, verdict: Verdict, policy: FaultAlarmPolicy, cycle: Samples, reference: Samples, end_ns: int
+    memory: Memory, verdict: Verdict, policy: FaultAlarmPolicy, window: Waveform, reference: Samples
 ) -> tuple[Memory, Finding | None]:
+    cycle, end_ns = memory.samples[:, :, CYCLE:], window.end_ns
     if verdict.fault_probability < policy.fault_probability:
         return _sound(memory, policy, end_ns)
-    kinds, sections = np.log(verdict.kind + 1e-9), np.log(verdict.section + 1e-9)
+    # Successive cycles overlap: a window is as much evidence as the part of its cycle that is new.
+    news = min(1.0, window.samples.shape[2] * RATE_HZ / window.sample_rate_hz / CYCLE)
+    kinds, sections = news * np.log(verdict.kind + 1e-9), news * np.log(verdict.section + 1e-9)
     if memory.suspicious == 0 and memory.raised is None:
         samples_ago = cycle.shape[2] - inception_sample(cycle, reference)
         memory = replace(
@@ -115,12 +121,19 @@ def _followed(
         memory, reference=reference, scores=scores, section_scores=section_scores,
         suspicious=memory.suspicious + 1, sound=0,
     )  # fmt: skip
-    if memory.raised is not None or memory.suspicious < policy.confirm_windows:
+    if memory.raised is not None or not _is_clear(scores[1:], memory.suspicious, policy):
         return memory, None
     kind, section = KINDS[1 + int(scores[1:].argmax())], 1 + int(section_scores[1:].argmax())
     passage = passage_section(cycle, reference)
     finding = Finding(kind, section, False, memory.began_ns, end_ns, verdict.fault_probability, passage)
     return replace(memory, raised=(kind, section)), finding
+
+
+def _is_clear(scores: Floats, suspicious: int, policy: FaultAlarmPolicy) -> bool:
+    """Whether the alarm can be raised: confirmed, and its kind known or waited for long enough. scores (5,)."""
+    if suspicious < policy.confirm_windows:
+        return False
+    return suspicious >= policy.kind_windows or float(_softmax(scores).max()) >= policy.kind_probability
 
 
 def _sound(memory: Memory, policy: FaultAlarmPolicy, end_ns: int) -> tuple[Memory, Finding | None]:
@@ -134,6 +147,6 @@ def _sound(memory: Memory, policy: FaultAlarmPolicy, end_ns: int) -> tuple[Memor
     return replace(memory, raised=None, reference=None, scores=None, section_scores=None), finding
 
 
-def _softmax(logits: NDArray[np.float32]) -> Floats:
+def _softmax(logits: NDArray[np.floating[Any]]) -> Floats:
     exponent = np.exp(logits.astype(np.float64) - logits.max())
     return np.asarray(exponent / exponent.sum())

@@ -18,6 +18,10 @@ class FaultAlarmPolicy(FrozenModel):
     """Probability from which a window counts as faulty [1]. Low finds weak faults, high avoids false alarms."""
     confirm_windows: int = Field(default=2, ge=1, le=20)
     """Faulty windows in a row that raise the alarm; each is one indication, 5 ms by default."""
+    kind_probability: float = Field(default=0.95, ge=0.2, le=0.999)
+    """Probability [1] of the likeliest kind below which the alarm waits: arcs start as earth faults do."""
+    kind_windows: int = Field(default=6, ge=1, le=100)
+    """Faulty windows in a row after which the alarm names the likeliest kind all the same."""
     clear_windows: int = Field(default=40, ge=1, le=2_000)
     """Sound windows in a row that clear it."""
     overcurrent_a: float = Field(default=600.0, gt=0, le=100_000)

@@ -24,7 +24,7 @@ class Memory:
     """What lives from window to window.
 
     `samples` (F, 6, at most 2 CYCLE) newest last at 4 kHz; `reference` (F, 6, CYCLE) the last sound cycle, in phase
-    with the newest one; `scores` (6,) summed log-probabilities of the kinds since the first suspicion.
+    with the newest one; `scores` (6,) log-probabilities, summed by their news, of the kinds since the first suspicion.
     """
 
     samples: Samples

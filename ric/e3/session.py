@@ -72,6 +72,7 @@ class E3Session:
         self._monitor: asyncio.Task[None] | None = None
         self._subscribed = asyncio.Event()
         self._subscription_id = 0
+        self._asked: set[int] = set()
 
     async def start(self) -> None:
         """Open the sockets and set up; returns when the agent has accepted, however long that takes.
@@ -165,6 +166,8 @@ class E3Session:
             indication = pdu.indication_message
             handler(indication.ran_function_identifier, memoryview(indication.protocol_data))
         elif kind == "subscription_response":
+            if pdu.subscription_response.request_id not in self._asked:
+                return  # the answer of a DU that is gone, to a request of before
             self._subscribed.set()
             self._subscription_id = pdu.subscription_response.subscription_id
             if pdu.subscription_response.response_code != pb.RESPONSE_CODE_POSITIVE:
@@ -207,12 +210,15 @@ class E3Session:
     async def _subscribe(self) -> None:
         """Ask until answered: what is published before the sockets have joined is lost."""
         self._subscribed.clear()
+        self._asked.clear()
         while not self._subscribed.is_set():
             request = pb.SubscriptionRequest(
                 dapp_identifier=self.dapp_identifier, ran_function_identifier=FEEDER_FUNCTION_ID,
                 telemetry_identifier_list=[WAVEFORM_TELEMETRY_ID], control_identifier_list=[ISOLATE_CONTROL_ID],
             )  # fmt: skip
-            await self._send(pb.E3Pdu(subscription_request=request))
+            pdu = self._stamped(pb.E3Pdu(subscription_request=request))
+            self._asked.add(pdu.id)
+            await self._send_stamped(pdu)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._subscribed.wait(), FIRST_WAIT_S)
 
@@ -226,9 +232,12 @@ class E3Session:
             await self._subscribe()
 
     async def _send(self, pdu: pb.E3Pdu) -> None:
+        await self._send_stamped(self._stamped(pdu))
+
+    async def _send_stamped(self, pdu: pb.E3Pdu) -> None:
         if self._outbound is None:
             raise TwinRicError("E3-STATE", "session", "not started", "start() first")
-        await self._outbound.send(encode_pdu(self._stamped(pdu)))
+        await self._outbound.send(encode_pdu(pdu))
         self._metrics.count_message("e3", "out")
 
     def _stamped(self, pdu: pb.E3Pdu) -> pb.E3Pdu:

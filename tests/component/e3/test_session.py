@@ -159,12 +159,27 @@ async def test_session_agent_restart_is_survived():
 
         again = E3Agent(endpoints, "du-1", on_report=on_report, metrics=Metrics("agent"))
         await again.start()
-        await until(lambda: again.subscribers == 1, 15)
-        await again.indicate(window(3))
+        try:
+            await until(lambda: again.subscribers == 1, 15)
+            async with asyncio.timeout(10):
+                while not peers.windows:  # what is published before the sockets have joined again is lost
+                    await again.indicate(window(3))
+                    await asyncio.sleep(0.02)
+            await session.report(b"after")
+            await until(lambda: reports)
+        finally:
+            await again.stop()
+
+
+async def test_session_takes_no_subscription_response_that_it_did_not_ask_for():
+    """A late answer of a DU that is gone must not end the asking at its successor."""
+    async with joined() as (session, peers):
+        session._subscribed.clear()
+        stale = pb.SubscriptionResponse(request_id=999, dapp_identifier=session.dapp_identifier, subscription_id=9)
+        await peers.agent._send(pb.E3Pdu(subscription_response=stale))
+        await peers.agent.indicate(window(1))
         await until(lambda: peers.windows)
-        await session.report(b"after")
-        await until(lambda: reports)
-        await again.stop()
+        assert not session._subscribed.is_set()
 
 
 async def test_agent_setup_request_that_is_none_is_refused_and_the_next_served():

@@ -11,7 +11,7 @@ from dapps.fault_alarm.policy import FaultAlarmPolicy
 from dapps.fault_alarm.state import CYCLE, FTUS, Memory, State
 from ric.e3.e3ap import Waveform
 
-POLICY = FaultAlarmPolicy(confirm_windows=2, clear_windows=3)
+POLICY = FaultAlarmPolicy(confirm_windows=2, clear_windows=3, kind_probability=0.7, kind_windows=6)
 WARM = 2 * CYCLE // 20
 
 
@@ -57,8 +57,20 @@ def test_sound_windows_short_of_the_limit_do_not_clear():
 
 
 def test_kind_and_section_follow_the_summed_evidence():
-    weak, strong = verdict("PHASE_TO_GROUND", 1, 0.85), verdict("ARCING", 3, 0.99)
-    assert [(f.kind, f.section) for f in play([weak, strong])[0]] == [("ARCING", 3)]
+    weak, strong = verdict("PHASE_TO_GROUND", 1, 0.85), verdict("ARCING", 3, 0.999)
+    assert [(f.kind, f.section) for f in play([weak] * 2 + [strong] * 6)[0]] == [("ARCING", 3)]
+
+
+def test_doubtful_kind_waits_for_more_windows_but_not_for_ever():
+    """An arc begins like an earth fault: the alarm comes when the kind is plain, or after `kind_windows`."""
+    doubt = verdict("ARCING", 2, 0.4)
+    doubt.kind[:2] = 0.0, 0.39
+    plain = verdict("PHASE_TO_GROUND", 2, 0.97)
+    found = [d.findings for d in play([doubt] * 3 + [plain] * 2)[1] if d.findings]
+    assert [finding.kind for (finding,) in found] == ["PHASE_TO_GROUND"]
+    decisions = play([doubt] * 9)[1]
+    raising = [index for index, decision in enumerate(decisions) if decision.findings]
+    assert raising == [WARM - 1 + POLICY.kind_windows - 1]
 
 
 def test_gap_judges_nothing_until_two_cycles_are_in():
