@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import time
 from typing import ClassVar
 
@@ -20,13 +21,15 @@ from ric.pb.twinric.bus.v1.record_pb2 import Alarm, PerceivedSeverity
 from ric.runtime import App, AppRuntime
 from ric.telemetry import trace_id
 
-__all__ = ["FaultAlarmApp"]
+__all__ = ["FaultAlarmApp", "lock_memory"]
 
 SEVERITY = {
     "PHASE_TO_PHASE": PerceivedSeverity.PERCEIVED_SEVERITY_CRITICAL,
     "COMPOUND": PerceivedSeverity.PERCEIVED_SEVERITY_CRITICAL,
 }
 HALF_RANGE = 2**31
+LOCK_ALL = 3
+"""MCL_CURRENT | MCL_FUTURE of Linux."""
 
 
 class FaultAlarmApp(App[FaultAlarmConfig, FaultAlarmPolicy, State, Decision]):
@@ -54,6 +57,9 @@ class FaultAlarmApp(App[FaultAlarmConfig, FaultAlarmPolicy, State, Decision]):
 
     async def connect(self) -> None:
         """Take the windows of this dApp's subscription."""
+        if self.config.lock_memory and not lock_memory():
+            self.links.log.warning("memory not locked; the limit on locked memory forbids it")
+        self.links.need_e3().busy_poll = self.config.busy_poll
         self.runtime.follow_e3(self._on_window)
 
     def _on_window(self, ran_function_id: int, data: memoryview) -> int | None:
@@ -125,3 +131,9 @@ class FaultAlarmApp(App[FaultAlarmConfig, FaultAlarmPolicy, State, Decision]):
             },
             trace_id=trace_id(),
         )
+
+
+def lock_memory() -> bool:
+    """Keep this process's pages, present and future, in memory; False where the system does not let it."""
+    lock = getattr(ctypes.CDLL(None), "mlockall", None)
+    return lock is not None and lock(LOCK_ALL) == 0

@@ -20,5 +20,9 @@ class FaultAlarmConfig(AppConfig):
     """ONNX file of the fault classifier."""
     feeder: str = Field(default="feeder-1", pattern=r"^[A-Za-z0-9._-]{1,64}$")
     """Name of the feeder in alarms: feeder/<name>/section/<n>."""
+    busy_poll: bool = False
+    """Keep asking for windows instead of sleeping between them: for a core of its own; about a third off the loop."""
+    lock_memory: bool = False
+    """Keep the whole process in memory (mlockall): pages that the system has taken back cost tens of ms when needed."""
     stale_after_s: float = Field(default=1.0, gt=0, le=86_400)
     """No window for this long [s] is told as stale; alarms stay as they are."""

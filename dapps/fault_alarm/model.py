@@ -34,21 +34,25 @@ def features(cycle: NDArray[np.float32], reference: NDArray[np.float32]) -> NDAr
 
     Currents, voltages, their changes since the sound cycle (the superimposed components of protection practice), and
     the residual current and voltage. asinh keeps both milliamperes and kiloamperes in range but bends the waves, so the
-    residual changes come again relative to the strongest FTU's, and without their fundamental: what is left tells arcs.
+    residual changes come again relative to the strongest FTU's rms value, and ten times what is left of that without
+    mean, trend and fundamental: it tells arcs.
     """
+    shape = cycle.shape[:-2]
     change = cycle - reference
-    current, voltage = cycle[..., :3, :], cycle[..., 3:, :]
-    parts = [
-        np.arcsinh(current / CURRENT_A),
-        voltage / NOMINAL_V,
-        np.arcsinh(change[..., :3, :] / CHANGE_A),
-        np.arcsinh(change[..., 3:, :] / CHANGE_V),
-        np.arcsinh(current.sum(axis=-2, keepdims=True) / CHANGE_A),
-        np.arcsinh(voltage.sum(axis=-2, keepdims=True) / CHANGE_V),
-        *_shapes(change[..., :3, :], NOISE_A),
-        *_shapes(change[..., 3:, :], NOISE_V),
-    ]
-    return np.concatenate(parts, axis=-2).astype(np.float32)
+    made = np.empty((*shape, CHANNELS, CYCLE), dtype=np.float32)
+    # Two kinds, current and voltage, of three phases each: one sum for both residuals.
+    kinds = (*shape, 2, 3, CYCLE)
+    np.divide(cycle.reshape(kinds), _LEVELS, out=made[..., :6, :].reshape(kinds))
+    np.divide(change.reshape(kinds), _CHANGES, out=made[..., 6:12, :].reshape(kinds))
+    np.divide(cycle.reshape(kinds).sum(axis=-2), _CHANGES[..., 0], out=made[..., 12:14, :])
+    for bent in (made[..., :3, :], made[..., 6:14, :]):
+        np.arcsinh(bent, out=bent)
+    residual = change.reshape(kinds).sum(axis=-2)
+    strength = np.sqrt(np.einsum("...n,...n->...", residual, residual) / CYCLE).max(axis=-2, keepdims=True)
+    relative = residual / (strength + _NOISE)[..., None]
+    made[..., 14::2, :] = relative
+    made[..., 15::2, :] = relative @ _DISTORTION
+    return made
 
 
 def _without_fundamental() -> NDArray[np.float32]:
@@ -58,14 +62,7 @@ def _without_fundamental() -> NDArray[np.float32]:
     return np.asarray(np.eye(CYCLE) - basis @ np.linalg.pinv(basis), dtype=np.float32)
 
 
-_DISTORTION = _without_fundamental()
-
-
-def _shapes(change: NDArray[np.float32], noise: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Residual (..., F, 1, N) of three phases' change (..., F, 3, N) relative to the strongest FTU's rms value [1], and
-    ten times its distortion.
-    """
-    residual = change.sum(axis=-2, keepdims=True)
-    strength = np.sqrt((residual**2).mean(axis=-1, keepdims=True)).max(axis=-3, keepdims=True)
-    shape = residual / (strength + noise)
-    return shape, 10 * shape @ _DISTORTION
+_DISTORTION = 10 * _without_fundamental()
+_LEVELS = np.array([CURRENT_A, NOMINAL_V], dtype=np.float32)[:, None, None]
+_CHANGES = np.array([CHANGE_A, CHANGE_V], dtype=np.float32)[:, None, None]
+_NOISE = np.array([NOISE_A, NOISE_V], dtype=np.float32)

@@ -34,6 +34,8 @@ __all__ = ["E3Endpoints", "E3Session"]
 ANSWER_S = 1.0
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 5.0
 HEARTBEAT_MS, SILENCE_MS = 1_000, 3_000
+AT_ONCE = 64
+"""Messages taken before others have their turn."""
 
 IndicationHandler = Callable[[int, memoryview], None]
 ControlHandler = Callable[[int, bytes], None]
@@ -49,7 +51,11 @@ class E3Endpoints:
 
 
 class E3Session:
-    """One dApp at one E3 agent. `reports` counts the dApp reports sent."""
+    """One dApp at one E3 agent. `reports` counts the dApp reports sent.
+
+    `busy_poll`, set before :meth:`follow`, keeps asking for messages instead of sleeping until one comes: that spares
+    the wake-up, and takes the whole core.
+    """
 
     def __init__(
         self, endpoints: E3Endpoints, *, dapp_name: str, dapp_version: str, vendor: str, metrics: Metrics,
@@ -58,6 +64,7 @@ class E3Session:
         self.endpoints = endpoints
         self.dapp_identifier = 0
         self.reports = 0
+        self.busy_poll = False
         self._request = pb.SetupRequest(
             e3ap_protocol_version=PROTOCOL_VERSION, dapp_name=dapp_name, dapp_version=dapp_version, vendor=vendor
         )
@@ -65,10 +72,10 @@ class E3Session:
         self._log = logger("e3")
         self._on_xapp_control = on_xapp_control
         self._ids = itertools.cycle(range(1, MAX_ID + 1))
-        self._context: zmq.asyncio.Context | None = None
-        self._inbound: zmq.asyncio.Socket | None = None
-        self._outbound: zmq.asyncio.Socket | None = None
-        self._events: zmq.asyncio.Socket | None = None
+        self._context: zmq.Context[zmq.Socket[bytes]] | None = None
+        self._inbound: zmq.Socket[bytes] | None = None
+        self._outbound: zmq.Socket[bytes] | None = None
+        self._events: zmq.Socket[bytes] | None = None
         self._monitor: asyncio.Task[None] | None = None
         self._subscribed = asyncio.Event()
         self._subscription_id = 0
@@ -79,7 +86,7 @@ class E3Session:
 
         Raises TwinRicError (E3-STATE) when the agent refuses the dApp.
         """
-        self._context = zmq.asyncio.Context()
+        self._context = zmq.Context()
         self._outbound = self._context.socket(zmq.PUB)
         self._outbound.setsockopt(zmq.LINGER, 0)
         self._outbound.connect(self.endpoints.inbound)
@@ -123,15 +130,17 @@ class E3Session:
         inbound = self._inbound
         if inbound is None:
             raise TwinRicError("E3-STATE", "session", "not started", "start() first")
+
+        def take(octets: bytes) -> None:
+            try:
+                self._take(decode_pdu(octets), handler)
+            except TwinRicError as error:
+                self._metrics.count_refused(error.code)
+                self._log.warning("E3 PDU refused", fault=str(error))
+
         subscribing = asyncio.create_task(self._subscribe())
         try:
-            while True:
-                octets = await inbound.recv()
-                try:
-                    self._take(decode_pdu(octets), handler)
-                except TwinRicError as error:
-                    self._metrics.count_refused(error.code)
-                    self._log.warning("E3 PDU refused", fault=str(error))
+            await _Arrivals(inbound, take, busy_poll=self.busy_poll).run()
         finally:
             subscribing.cancel()
 
@@ -192,7 +201,7 @@ class E3Session:
         """One attempt on a fresh REQ socket: one that waits for a lost answer accepts no second request."""
         if self._context is None:
             raise TwinRicError("E3-STATE", "session", "not started", "start() first")
-        socket = self._context.socket(zmq.REQ)
+        socket = zmq.asyncio.Context(self._context).socket(zmq.REQ)
         socket.setsockopt(zmq.LINGER, 0)
         try:
             socket.connect(self.endpoints.setup)
@@ -222,10 +231,11 @@ class E3Session:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._subscribed.wait(), FIRST_WAIT_S)
 
-    async def _watch(self, events: zmq.asyncio.Socket) -> None:
+    async def _watch(self, events: zmq.Socket[bytes]) -> None:
         """Set up and subscribe again when the agent went away."""
+        waiting = zmq.asyncio.Socket(events)
         while True:
-            await events.recv_multipart()
+            await waiting.recv_multipart()
             self._log.warning("E3 agent lost; setting up again", endpoint=self.endpoints.setup)
             self.dapp_identifier = 0
             await self._set_up()
@@ -237,10 +247,51 @@ class E3Session:
     async def _send_stamped(self, pdu: pb.E3Pdu) -> None:
         if self._outbound is None:
             raise TwinRicError("E3-STATE", "session", "not started", "start() first")
-        await self._outbound.send(encode_pdu(pdu))
+        self._outbound.send(encode_pdu(pdu), zmq.NOBLOCK)  # PUB never blocks: it drops
         self._metrics.count_message("e3", "out")
 
     def _stamped(self, pdu: pb.E3Pdu) -> pb.E3Pdu:
         pdu.id = next(self._ids)
         pdu.timestamp = time.time_ns()
         return pdu
+
+
+class _Arrivals:
+    """Calls `take(octets)` for every message that `socket` receives while :meth:`run` is awaited.
+
+    Straight from the event loop's reader: `zmq.asyncio` wakes a task per message, two more turns of the loop.
+    """
+
+    def __init__(self, socket: zmq.Socket[bytes], take: Callable[[bytes], None], *, busy_poll: bool) -> None:
+        self._socket = socket
+        self._take = take
+        self._busy_poll = busy_poll
+        self._ended: asyncio.Future[None] | None = None
+
+    async def run(self) -> None:
+        """Until cancelled. Raises what `take` raises."""
+        loop = asyncio.get_running_loop()
+        self._ended = loop.create_future()
+        descriptor = int(self._socket.getsockopt(zmq.FD))
+        if not self._busy_poll:
+            loop.add_reader(descriptor, self._drain)
+        loop.call_soon(self._drain)
+        try:
+            await self._ended
+        finally:
+            loop.remove_reader(descriptor)
+
+    def _drain(self) -> None:
+        """Take what is there. ZeroMQ signals changes, not states: what is left over would never be signalled again."""
+        if self._ended is None or self._ended.done() or self._socket.closed:
+            return
+        try:
+            for _ in range(AT_ONCE):
+                self._take(self._socket.recv(zmq.NOBLOCK))
+        except zmq.Again:
+            if not self._busy_poll:
+                return
+        except Exception as error:  # noqa: BLE001 - a failing consumer ends run(), it does not vanish in the loop
+            self._ended.set_exception(error)
+            return
+        asyncio.get_running_loop().call_soon(self._drain)

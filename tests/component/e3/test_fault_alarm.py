@@ -1,6 +1,8 @@
 """The fault alarm in its runtime against a real E3 agent: alarm and clearing, the safe action, a DU that restarts."""
 
 import asyncio
+import subprocess
+import sys
 from contextlib import asynccontextmanager
 
 import numpy as np
@@ -71,9 +73,10 @@ async def running(du, **settings):
         await du.agent.stop()
 
 
-async def test_fault_is_raised_where_it_is_and_cleared_when_it_is_gone():
+@pytest.mark.parametrize("busy_poll", [False, True], ids=["sleeping", "polling"])
+async def test_fault_is_raised_where_it_is_and_cleared_when_it_is_gone(busy_poll):
     du = Du()
-    async with running(du):
+    async with running(du, busy_poll=busy_poll):
         await du.play()
         await until(lambda: len(du.alarms) == 2)
     raised, cleared = du.alarms
@@ -123,3 +126,10 @@ async def test_du_that_restarts_and_counts_from_zero_is_listened_to():
         await again.agent.stop()
         await du.agent.start()
     assert again.alarms[0].managed_object == "feeder/mv7/section/3"
+
+
+def test_lock_memory_says_whether_it_worked():
+    """In a process of its own: locked memory stays locked."""
+    code = "from dapps.fault_alarm.app import lock_memory; print(lock_memory())"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert told.strip() in ("True", "False")
