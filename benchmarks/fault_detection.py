@@ -38,7 +38,7 @@ from ric.e3.e3ap import Waveform
 WINDOW = 20
 WINDOW_NS = WINDOW * 1_000_000_000 // SAMPLE_RATE_HZ
 SOUND_S, EVENT_S, AFTER_S = 0.2, 0.3, 0.4
-FIRST_SEED = 1_000_000
+FIRST_SEED = 7_000_000
 WEAK_OHM = 100.0
 
 Detect = Callable[[State, FaultAlarmPolicy], Decision]
