@@ -7,6 +7,7 @@ import json
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +18,28 @@ from rich.table import Table as RichTable
 from e2sim.network import Network
 from e2sim.record import RunRecord
 from e2sim.report import summarise
+from e2sim.report_overview import overview
 from e2sim.report_page import render_page
 from e2sim.report_plots import plots
 from e2sim.scenario import Scenario, load_scenario
 from e2sim.system import System, installed_apps
 
-__all__ = ["run_demo", "run_scenario"]
+__all__ = ["DemoResult", "run_demo", "run_scenario"]
 
 DAY_S = 86_400
 
 
+@dataclass(frozen=True)
+class DemoResult:
+    """What a scenario gave: figures, the report page, and a picture (PNG) when there is something to draw."""
+
+    summary: dict[str, Any]
+    page: str
+    picture: bytes | None
+
+
 def run_demo(scenario_name: str, out_dir: Path, *, quiet: bool = False) -> int:
-    """Run a scenario both ways and write `report.html` and `summary.json` to `out_dir`; the exit status.
+    """Run a scenario both ways and write `report.html`, `overview.png` and `summary.json` to `out_dir`; exit status.
 
     Raises TwinRicError when the scenario is refused or an app dies.
     """
@@ -38,16 +49,18 @@ def run_demo(scenario_name: str, out_dir: Path, *, quiet: bool = False) -> int:
     out_dir.mkdir(parents=True, exist_ok=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[clock]}"), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
-        summary, page = asyncio.run(run_scenario(scenario, progress))
-    (out_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    (out_dir / "report.html").write_text(page, encoding="utf-8")
-    _print_summary(console, summary)
+        result = asyncio.run(run_scenario(scenario, progress))
+    (out_dir / "summary.json").write_text(json.dumps(result.summary, indent=2) + "\n", encoding="utf-8")
+    (out_dir / "report.html").write_text(result.page, encoding="utf-8")
+    if result.picture is not None:
+        (out_dir / "overview.png").write_bytes(result.picture)
+    _print_summary(console, result.summary)
     console.print(f"report: {out_dir / 'report.html'}   figures: {out_dir / 'summary.json'}")
     return 0
 
 
-async def run_scenario(scenario: Scenario, progress: Progress) -> tuple[dict[str, Any], str]:
-    """Summary and report page of one scenario, run without and with the apps."""
+async def run_scenario(scenario: Scenario, progress: Progress) -> DemoResult:
+    """One scenario, run without and with the apps."""
     began_s = time.perf_counter()
     without = RunRecord(Network(scenario))
     bar = progress.add_task("apps off", total=scenario.duration_s, clock="")
@@ -64,7 +77,7 @@ async def run_scenario(scenario: Scenario, progress: Progress) -> tuple[dict[str
     summary = summarise(with_apps, without, system.journal, terms)
     summary["wall_s"] = time.perf_counter() - began_s
     pictures = plots(with_apps, without, system.journal, terms)
-    return summary, render_page(summary, pictures)
+    return DemoResult(summary, render_page(summary, pictures), overview(with_apps, without))
 
 
 def _show(progress: Progress, bar: TaskID, done_s: float) -> None:
