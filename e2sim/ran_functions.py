@@ -208,14 +208,15 @@ def replace_ratio(ratio: ccc.SliceRatio, dedicated: int) -> ccc.SliceRatio:
 
 _MEANS: Mapping[str, frozenset[str]] = {
     "home_report": frozenset({
-        "inflexible_kw", "pv_available_kw", "pv_kw", "battery_kw", "ev_kw", "hvac_kw", "import_kw", "export_kw",
+        "inflexible_kw", "pv_available_kw", "pv_kw", "wind_available_kw", "wind_kw", "appliance_kw", "battery_kw",
+        "ev_kw", "hvac_kw", "import_kw", "export_kw",
     }),
     "storage_report": frozenset({"charge_kw", "discharge_kw", "frequency_hz"}),
     "feeder_report": frozenset({"import_kw", "loading_pct", "losses_kw"}),
 }  # fmt: skip
 """Columns that are means over the period; the others are what holds at its end."""
 _EXTREMES = {"voltage_min_pu": np.minimum, "voltage_max_pu": np.maximum}
-_STANDING = ("home_static", "outlook")
+_STANDING = ("home_static", "outlook", "tariffs")
 """Tables that hold until replaced: they go out with every report of the residential grid, so that an app that starts
 late has them."""
 

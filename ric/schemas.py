@@ -11,16 +11,19 @@ from collections.abc import Mapping
 from ric.columns import Quantity, Schema
 
 __all__ = [
-    "DEMAND_FORECAST", "DEMAND_HISTORY", "FEEDER_REPORT", "FLEET_PLAN", "GRID_SCHEMAS", "HOME_REPORT", "HOME_SET_POINT",
-    "HOME_STATIC",
-    "MICROGRID_REPORT", "MICROGRID_SUBSTITUTION", "MICROGRID_TWIN", "OUTLOOK", "PCC_REPORT", "SLICE_TWIN",
-    "STORAGE_REPORT", "STORAGE_SCHEDULE", "STORAGE_SET_POINT", "TWIN_SCHEMAS",
+    "APPLIANCE_REPORT", "APPLIANCE_SET_POINT", "DEMAND_FORECAST", "DEMAND_HISTORY", "FEEDER_REPORT", "FLEET_PLAN",
+    "GRID_SCHEMAS", "HOME_REPORT", "HOME_SET_POINT", "HOME_STATIC", "MICROGRID_REPORT", "MICROGRID_SUBSTITUTION",
+    "MICROGRID_TWIN", "OUTLOOK", "PCC_REPORT", "SLICE_TWIN", "STORAGE_REPORT", "STORAGE_SCHEDULE", "STORAGE_SET_POINT",
+    "TARIFFS", "TWIN_SCHEMAS",
 ]  # fmt: skip
 
 HOME_REPORT = Schema("home_report", 1, {
     "inflexible_kw": Quantity("kW", 0, 100, "mean uncontrollable load of the period"),
     "pv_available_kw": Quantity("kW", 0, 100, "mean PV power before curtailment"),
     "pv_kw": Quantity("kW", 0, 100, "mean PV power fed in, after curtailment"),
+    "wind_available_kw": Quantity("kW", 0, 100, "mean wind power before curtailment"),
+    "wind_kw": Quantity("kW", 0, 100, "mean wind power fed in, after curtailment"),
+    "appliance_kw": Quantity("kW", 0, 100, "mean power of the appliances that can be shifted"),
     "battery_kw": Quantity("kW", -100, 100, "mean battery power, > 0 charges"),
     "battery_soc": Quantity("1", 0, 1, "state of charge at the end of the period; 0 where there is none"),
     "ev_kw": Quantity("kW", -50, 50, "mean EV power, > 0 charges"),
@@ -50,8 +53,13 @@ HOME_STATIC = Schema("home_static", 1, {
     "heat_loss_kw_per_k": Quantity("kW/K", 0.005, 5, "lumped heat loss"),
     "comfort_low_c": Quantity("degC", 5, 30, "lower comfort bound while occupied"),
     "comfort_high_c": Quantity("degC", 5, 40, "upper comfort bound while occupied"),
-    "connection_kw": Quantity("kW", 1, 200, "contract limit at the meter, both ways"),
+    "connection_kw": Quantity("kW", 1, 200, "contract limit of import at the meter"),
+    "export_limit_kw": Quantity("kW", 0, 200, "contract limit of export at the meter"),
     "pv_kwp": Quantity("kW", 0, 100, "PV peak power"),
+    "wind_rated_kw": Quantity("kW", 0, 100, "wind turbine's rated power; 0 where there is none"),
+    "setback_k": Quantity("K", 0, 10, "how far the room may leave its comfort band while nobody is at home"),
+    "ev_floor_soc": Quantity("1", 0, 1, "state of charge below which the owner lets nobody discharge the EV"),
+    "tariff": Quantity("1", 0, 1_000, "row of the home's tariff in the table tariffs, from 0"),
 })  # fmt: skip
 
 HOME_SET_POINT = Schema("home_set_point", 1, {
@@ -59,6 +67,21 @@ HOME_SET_POINT = Schema("home_set_point", 1, {
     "ev_kw": Quantity("kW", -50, 50, "EV power, > 0 charges"),
     "hvac_kw": Quantity("kW", 0, 30, "electrical heat-pump power"),
     "pv_limit_kw": Quantity("kW", 0, 100, "most PV power fed in"),
+    "wind_limit_kw": Quantity("kW", 0, 100, "most wind power fed in"),
+})  # fmt: skip
+
+APPLIANCE_REPORT = Schema("appliance_report", 1, {
+    "home": Quantity("1", 0, 100_000, "row of the appliance's home in home_static, from 0"),
+    "power_kw": Quantity("kW", 0, 50, "power while it runs"),
+    "left_h": Quantity("h", 0, 48, "run time that the job in hand still needs; 0 without a job"),
+    "opens_h": Quantity("h", 0, 48, "hours until the job's window opens; 0 while it is open"),
+    "closes_h": Quantity("h", 0, 72, "hours until the job has to be done"),
+    "interruptible": Quantity("1", 0, 1, "1 where a run may be stopped and taken up again"),
+    "running": Quantity("1", 0, 1, "1 while it runs"),
+})  # fmt: skip
+
+APPLIANCE_SET_POINT = Schema("appliance_set_point", 1, {
+    "run": Quantity("1", 0, 1, "1 runs the job in hand, 0 lets it wait"),
 })  # fmt: skip
 
 STORAGE_REPORT = Schema("storage_report", 1, {
@@ -116,6 +139,14 @@ OUTLOOK = Schema("outlook", 1, {
     "sell_eur_per_kwh": Quantity("EUR/kWh", -10, 100, "export tariff", width=0),
     "outdoor_c": Quantity("degC", -60, 60, "forecast outdoor temperature", width=0),
     "pv_kw_per_kwp": Quantity("kW/kW", 0, 2, "forecast PV power per peak power", width=0),
+    "wind_kw_per_kw": Quantity("kW/kW", 0, 2, "forecast wind power per rated power", required=False, width=0),
+    "carbon_g_per_kwh": Quantity("g/kWh", 0, 5_000, "forecast CO2 intensity of imports", required=False, width=0),
+})  # fmt: skip
+
+TARIFFS = Schema("tariffs", 1, {
+    "step_s": Quantity("s", 1, 86_400, "step of the series; their first value holds from the source time on"),
+    "buy_eur_per_kwh": Quantity("EUR/kWh", -10, 100, "import price of each tariff", width=0),
+    "sell_eur_per_kwh": Quantity("EUR/kWh", -10, 100, "export price of each tariff", width=0),
 })  # fmt: skip
 
 DEMAND_HISTORY = Schema("demand_history", 1, {
@@ -163,8 +194,8 @@ MICROGRID_TWIN = Schema("microgrid_twin", 1, {
 GRID_SCHEMAS: Mapping[str, Schema] = {
     schema.kind: schema
     for schema in (
-        HOME_REPORT, HOME_STATIC, HOME_SET_POINT, STORAGE_REPORT, STORAGE_SET_POINT, MICROGRID_REPORT, PCC_REPORT,
-        MICROGRID_SUBSTITUTION, FEEDER_REPORT, OUTLOOK,
+        HOME_REPORT, HOME_STATIC, HOME_SET_POINT, APPLIANCE_REPORT, APPLIANCE_SET_POINT, STORAGE_REPORT,
+        STORAGE_SET_POINT, MICROGRID_REPORT, PCC_REPORT, MICROGRID_SUBSTITUTION, FEEDER_REPORT, OUTLOOK, TARIFFS,
     )
 }  # fmt: skip
 """Kinds that the grid service model carries."""
@@ -172,8 +203,9 @@ GRID_SCHEMAS: Mapping[str, Schema] = {
 TWIN_SCHEMAS: Mapping[str, Schema] = {
     schema.kind: schema
     for schema in (
-        HOME_REPORT, HOME_STATIC, HOME_SET_POINT, STORAGE_REPORT, STORAGE_SCHEDULE, MICROGRID_TWIN, FEEDER_REPORT,
-        OUTLOOK, DEMAND_HISTORY, DEMAND_FORECAST, FLEET_PLAN, SLICE_TWIN,
+        HOME_REPORT, HOME_STATIC, HOME_SET_POINT, APPLIANCE_REPORT, APPLIANCE_SET_POINT, STORAGE_REPORT,
+        STORAGE_SCHEDULE, MICROGRID_TWIN, FEEDER_REPORT, OUTLOOK, TARIFFS, DEMAND_HISTORY,
+        DEMAND_FORECAST, FLEET_PLAN, SLICE_TWIN,
     )
 }  # fmt: skip
 """Kinds that twin records carry."""

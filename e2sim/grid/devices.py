@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from e2sim.grid.appliances import KINDS
 from e2sim.grid.settings import ResidentialSettings
 from e2sim.grid.simbench_profiles import LvGrid
 
@@ -39,7 +40,12 @@ class Devices:
     comfort_low_c: Floats
     comfort_high_c: Floats
     connection_kw: Floats
+    export_limit_kw: Floats
     pv_kwp: Floats
+    wind_rated_kw: Floats
+    setback_k: Floats
+    ev_floor_soc: Floats
+    tariff: Floats
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,12 @@ class Fleet:
     load_profile: Ints
     pv_profile: Ints
     """(N,) profile numbers; -1 without PV."""
+    wind_profile: Ints
+    """(N,) profile numbers; -1 without wind turbine."""
     ev_profile: Ints
+    appliance_home: Ints
+    appliance_kind: Ints
+    """(K,) home and kind (row of `KINDS`) of each appliance that can be shifted."""
     shift_steps: Ints
     """(N,) steps of 15 min by which a home reads its household and EV profiles later than the calendar: weeks and some
     quarters of an hour, because SimBench gives the same few profiles to many homes."""
@@ -86,7 +97,14 @@ def make_fleet(grid: LvGrid, settings: ResidentialSettings, seed: int) -> Fleet:
     battery, battery_kw = parts.battery(battery_of, settings.battery_share, pv)
     ev, ev_kw, ev_v2g_kw, ev_profile = parts.ev(ev_of, settings.ev_share, settings.v2g_share)
     heat_kw = parts.heat(heat_of, settings.heat_pump_share)
-    devices = _devices(rng, settings, pv=pv, battery=(battery, battery_kw), ev=(ev, ev_kw, ev_v2g_kw), heat_kw=heat_kw)
+    # Their own stream: homes with and without these are otherwise the same homes.
+    extra = np.random.default_rng([seed, 12])
+    wind_kw, wind_profile = _wind(grid, extra, node.size, settings.wind_share)
+    devices = _devices(
+        rng, settings, extra, pv=pv, wind_kw=wind_kw, battery=(battery, battery_kw), ev=(ev, ev_kw, ev_v2g_kw),
+        heat_kw=heat_kw,
+    )  # fmt: skip
+    owned = np.argwhere(extra.random((node.size, len(KINDS))) < settings.appliance_share)
     used = {int(load) for of in (heat_of, ev_of) for home, load in of.items() if home in set(node.tolist())}
     used |= set(household.tolist())
     own_pv = {int(unit) for home, unit in pv_of.items() if home in set(node.tolist())}
@@ -97,7 +115,10 @@ def make_fleet(grid: LvGrid, settings: ResidentialSettings, seed: int) -> Fleet:
         load_kw=grid.loads.p_kw[household],
         load_profile=grid.loads.profile[household],
         pv_profile=pv_profile,
+        wind_profile=wind_profile,
         ev_profile=ev_profile,
+        appliance_home=owned[:, 0].astype(np.int64),
+        appliance_kind=owned[:, 1].astype(np.int64),
         shift_steps=rng.integers(-2, 3, node.size) * 7 * 96 + rng.integers(-3, 4, node.size),
         background=(
             np.array([n for n in range(len(grid.loads)) if n not in used], dtype=np.int64),
@@ -112,6 +133,16 @@ def _starts(names: NDArray[np.str_], *heads: str) -> NDArray[np.bool_]:
 
 def _by_node(nodes: Ints, numbers: Ints) -> dict[int, int]:
     return {int(nodes[n]): int(n) for n in reversed(numbers.tolist())}
+
+
+def _wind(grid: LvGrid, rng: np.random.Generator, homes: int, share: float) -> tuple[Floats, Ints]:
+    """Rated power (N,) [kW] and profile (N,) of small turbines in a share of the homes."""
+    chosen = rng.permutation(homes)[: round(share * homes)]
+    rated, profile = np.zeros(homes), np.full(homes, -1, dtype=np.int64)
+    choice = [n for n, name in enumerate(grid.profile_names) if name.startswith("WP")]
+    rated[chosen] = rng.choice([1.5, 2.5, 5.0], chosen.size)
+    profile[chosen] = rng.choice(choice, chosen.size)
+    return rated, profile
 
 
 class _Parts:
@@ -177,8 +208,10 @@ class _Parts:
 def _devices(
     rng: np.random.Generator,
     settings: ResidentialSettings,
+    extra: np.random.Generator,
     *,
     pv: Floats,
+    wind_kw: Floats,
     battery: tuple[Floats, Floats],
     ev: tuple[Floats, Floats, Floats],
     heat_kw: Floats,
@@ -189,7 +222,8 @@ def _devices(
     design_cop = cop * (1 + 0.022 * (DESIGN_OUTDOOR_C - 7))
     loss = np.where(heat_kw > 0, 0.9 * heat_kw * design_cop / (DESIGN_INDOOR_C - DESIGN_OUTDOOR_C), 0.15)
     low = rng.choice([19.5, 20.0, 20.5], number)
-    needed = 3 + np.maximum(ev[1] + heat_kw, 0.8 * pv)
+    needed = 3 + np.maximum(ev[1] + heat_kw, 0.8 * pv + wind_kw)
+    connection = np.maximum(settings.connection_kw, needed.round(1))
     return Devices(
         battery_kwh=battery[0],
         battery_max_kw=battery[1],
@@ -204,6 +238,11 @@ def _devices(
         heat_loss_kw_per_k=loss,
         comfort_low_c=low,
         comfort_high_c=low + 4.0,
-        connection_kw=np.maximum(settings.connection_kw, needed.round(1)),
+        connection_kw=connection,
+        export_limit_kw=np.minimum(connection, settings.export_limit_kw),
         pv_kwp=pv,
+        wind_rated_kw=wind_kw,
+        setback_k=extra.choice([0.5, 1.0, 1.5, 2.0], number),
+        ev_floor_soc=np.where(ev[0] > 0, extra.choice([0.3, 0.4, 0.5], number), 0.0),
+        tariff=extra.integers(0, 1 + len(settings.other_tariffs), number).astype(float),
     )

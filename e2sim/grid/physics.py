@@ -13,7 +13,7 @@ __all__ = ["HomePhysics", "heat_pump_cop"]
 Floats = NDArray[np.float64]
 
 V2G_FLOOR_SOC = 0.2
-"""State of charge at which a charger stops discharging a car."""
+"""State of charge at which a charger stops discharging a car, unless the owner's floor is higher."""
 TAPER_SOC = 0.9
 """State of charge from which a car's battery takes less and less power."""
 FROST_C, HOT_C = 12.0, 30.0
@@ -89,11 +89,12 @@ class HomePhysics:
         return power
 
     def drive_ev(self, wanted_kw: Floats, dt_s: float) -> Floats:
-        """As the battery, while plugged in; power tapers off above TAPER_SOC, discharging ends at V2G_FLOOR_SOC."""
+        """As the battery, while plugged in; power tapers off above TAPER_SOC, discharging ends at the owner's floor."""
         own, hours = self._own, dt_s / 3600
         taper = np.clip(1 - 0.7 * (self.ev_soc - TAPER_SOC) / (1 - TAPER_SOC), 0.3, 1.0)
         room = np.maximum(1 - self.ev_soc, 0) * own.ev_kwh / own.ev_efficiency / hours
-        left = np.maximum(self.ev_soc - V2G_FLOOR_SOC, 0) * own.ev_kwh * own.ev_efficiency / hours
+        floor = np.maximum(own.ev_floor_soc, V2G_FLOOR_SOC)
+        left = np.maximum(self.ev_soc - floor, 0) * own.ev_kwh * own.ev_efficiency / hours
         power = np.clip(wanted_kw, -np.minimum(own.ev_v2g_kw, left), np.minimum(own.ev_max_kw * taper, room))
         power = np.where(self.ev_connected, power, 0.0)
         self.ev_soc = _moved(self.ev_soc, power, own.ev_efficiency, own.ev_kwh, hours)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from e2sim.grid.devices import make_fleet
 from e2sim.grid.feeder import Feeder, FeederInputs
 from e2sim.grid.homes import HomeFleet
-from e2sim.grid.outlook import Outlook, Tariff
+from e2sim.grid.outlook import Carbon, Outlook, Tariff, prices_of
 from e2sim.grid.settings import ResidentialSettings
 from e2sim.grid.simbench_profiles import load_grid
 from e2sim.grid.storage import CommunityStorage
@@ -45,7 +45,10 @@ def make_residential(
     fleet = make_fleet(grid, settings, seed)
     traces = Traces(grid, fleet, texture=settings.texture, seed=seed)
     tariff = Tariff(settings.tariff, start_s=start_s, seed=seed)
-    homes = HomeFleet(fleet, traces, tariff, start_s=start_s, days=days, seed=seed)
+    tariffs = (tariff, *(Tariff(other, start_s=start_s, seed=seed) for other in settings.other_tariffs))
+    carbon = Carbon(settings.carbon, start_s=start_s, seed=seed)
+    price = prices_of(tariffs, fleet.devices.tariff)
+    homes = HomeFleet(fleet, traces, price, carbon=carbon, start_s=start_s, days=days, seed=seed)
     storage = None
     if settings.storage.capacity_kwh > 0:
         storage = CommunityStorage(settings.storage, start_s=start_s, seed=seed)
@@ -58,5 +61,5 @@ def make_residential(
         price=tariff,
     )
     feeder = Feeder(grid, inputs, node_id=node_id)
-    outlook = Outlook(tariff, traces, settings.outlook, node_id=node_id, seed=seed)
+    outlook = Outlook(tariffs, carbon, traces, settings.outlook, node_id=node_id, seed=seed)
     return Residential(homes, storage, feeder, outlook, tariff, traces)

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from ric.config import FrozenModel
 
-__all__ = ["OutlookSettings", "ResidentialSettings", "StorageSettings", "TariffSettings"]
+__all__ = ["CarbonSettings", "OutlookSettings", "ResidentialSettings", "StorageSettings", "TariffSettings"]
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Price = Annotated[float, Field(ge=-1, le=5)]
@@ -36,6 +36,15 @@ class TariffSettings(FrozenModel):
     """Export price [EUR/kWh]; under day_ahead the spot price counts when it is lower, but never less than 0."""
 
 
+class CarbonSettings(FrozenModel):
+    """CO2 intensity of what is imported."""
+
+    mean_g_per_kwh: Annotated[float, Field(ge=0, le=2_000)] = 380.0
+    """Mean intensity where no file is given [g/kWh]; low around noon, high in the evening, days differ."""
+    file: Path | None = None
+    """CSV whose last column is the hourly intensity [g/kWh], from the run's first hour on; repeated when short."""
+
+
 class StorageSettings(FrozenModel):
     """One community storage at the LV busbar of the transformer; `capacity_kwh: 0` leaves it out."""
 
@@ -58,6 +67,8 @@ class OutlookSettings(FrozenModel):
     """Length of the forecasts [h]."""
     pv_error: Annotated[float, Field(ge=0, le=1)] = 0.15
     """Relative standard deviation of the PV forecast 24 h ahead [1]."""
+    wind_error: Annotated[float, Field(ge=0, le=1)] = 0.3
+    """Relative standard deviation of the wind forecast 24 h ahead [1]."""
     temperature_error_k: Annotated[float, Field(ge=0, le=10)] = 1.5
     """Standard deviation of the temperature forecast 24 h ahead [K]."""
 
@@ -79,12 +90,22 @@ class ResidentialSettings(FrozenModel):
     """Least share of homes with a heat pump."""
     v2g_share: Share = 0.5
     """Share of EV chargers that can discharge."""
+    wind_share: Share = 0.1
+    """Share of homes with a small wind turbine (SimBench's wind profiles)."""
+    appliance_share: Share = 0.4
+    """Share of homes that have each kind of appliance that can be shifted (`e2sim/grid/appliances.py`)."""
     connection_kw: Annotated[float, Field(gt=1, le=200)] = 14.5
-    """Least contract limit at the meter [kW]; larger where a home's devices need more."""
+    """Least contract limit of import at the meter [kW]; larger where a home's devices need more."""
+    export_limit_kw: Annotated[float, Field(ge=0, le=200)] = 200.0
+    """Contract limit of export at the meter [kW]; never more than that of import."""
     texture: Annotated[float, Field(ge=0, le=1)] = 0.35
     """Relative standard deviation of 1-min load around SimBench's 15-min mean [1]."""
     tariff: TariffSettings = TariffSettings()
-    """Prices."""
+    """Prices; those that the feeder and the community storage see too."""
+    other_tariffs: Annotated[tuple[TariffSettings, ...], Field(max_length=20)] = ()
+    """More tariffs: each home has one of all, drawn with the run's seed."""
+    carbon: CarbonSettings = CarbonSettings()
+    """CO2 intensity."""
     storage: StorageSettings = StorageSettings()
     """Community storage."""
     outlook: OutlookSettings = OutlookSettings()

@@ -30,7 +30,7 @@ PROFILE_STEP_S = 900
 PROFILE_STEPS = 35_136
 _CODE = re.compile(r"1-LV-(rural|semiurb|urban)([1-6])--([012])-sw")
 _AREAS = {"1": "rural", "2": "rural", "3": "rural", "4": "semiurb", "5": "semiurb", "6": "urban"}
-_FORMAT = 2
+_FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,9 @@ def _extract(code: str, tables: Path, subnet: str) -> dict[str, Any]:
     units = units[units.subnet.str.startswith(subnet) & (units.type == "PV")]
     stores = table("Storage") if (tables / "Storage.csv").exists() else loads.iloc[:0].assign(pMin=0.0, eStore=0.0)
     stores = stores[stores.subnet.str.startswith(subnet)]
-    names, profiles = _profiles(tables, sorted({*loads.profile, *_HOUSEHOLD_PROFILES}), sorted({*units.profile, "PV1"}))
+    names, profiles = _profiles(
+        tables, sorted({*loads.profile, *_HOUSEHOLD_PROFILES}), sorted({*units.profile, "PV1", *_WIND_PROFILES})
+    )
     result: dict[str, Any] = {
         "node_count": max(number.values()) + 1,
         "trafo_node": number[trafo.nodeLV],
@@ -189,6 +191,8 @@ _HOUSEHOLD_PROFILES = (
     "HLS_A_3.7", "HLS_B_3.7", "HLS_C_3.7", "HLS_A_11.0", "HLS_B_11.0", "Air_Parallel_1", "Soil_Alternative_1",
 )  # fmt: skip
 """Profiles that are kept for every grid: devices added by share use them, and the weather is read from the last."""
+_WIND_PROFILES = ("WP1", "WP4", "WP7", "WP10")
+"""Profiles of small turbines, which no LV grid of SimBench has, but its RES table does."""
 
 
 def _profiles(tables: Path, loads: Sequence[str], units: Sequence[str]) -> tuple[list[str], NDArray[np.float32]]:

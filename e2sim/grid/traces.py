@@ -50,6 +50,7 @@ class Traces:
         self._block = -1
         self._load = np.zeros((len(fleet.ids), MINUTES))
         self._pv = np.zeros((len(fleet.ids), MINUTES))
+        self._wind = np.zeros((len(fleet.ids), MINUTES))
         rng = np.random.default_rng([seed, 2])
         number = len(fleet.ids)
         self._leaves_h = rng.normal(8.0, 0.7, number)
@@ -65,6 +66,11 @@ class Traces:
         minute = int(minute_s - block * PROFILE_STEP_S) // 60
         return self._load[:, minute], self._pv[:, minute]
 
+    def wind_kw(self, minute_s: float) -> Floats:
+        """Available wind power (N,) [kW] in the minute that begins at `minute_s`."""
+        self.power_kw(minute_s)
+        return self._wind[:, int(minute_s % PROFILE_STEP_S) // 60]
+
     def mean_kw(self, block_s: float) -> tuple[Floats, Floats]:
         """Household load and available PV power (N,) [kW], mean of the quarter of an hour that begins at `block_s`."""
         fleet, index = self._fleet, profile_index(block_s)
@@ -73,12 +79,21 @@ class Traces:
         pv = np.where(fleet.pv_profile >= 0, self._grid.profiles[fleet.pv_profile, index], 0.0) * fleet.devices.pv_kwp
         return load.astype(np.float64), pv.astype(np.float64)
 
+    def mean_wind_kw(self, block_s: float) -> Floats:
+        """Available wind power (N,) [kW], mean of the quarter of an hour that begins at `block_s`."""
+        profile = self._fleet.wind_profile
+        share = np.where(profile >= 0, self._grid.profiles[profile, profile_index(block_s)], 0.0)
+        return np.asarray(share * self._fleet.devices.wind_rated_kw, dtype=np.float64)
+
     def _fill(self, block: int) -> None:
         rng = np.random.default_rng([self._seed, 3, block])
         load, pv = self.mean_kw(block * PROFILE_STEP_S)
         # Appliances: a first-order process per home; clouds: one for all homes, which stand close together.
         self._load = load[:, None] * _factors(rng, load.size, self._texture)
         self._pv = np.minimum(pv[:, None] * _factors(rng, 1, 0.12), np.maximum(self._fleet.devices.pv_kwp, pv)[:, None])
+        wind, rated = self.mean_wind_kw(block * PROFILE_STEP_S)[:, None], self._fleet.devices.wind_rated_kw[:, None]
+        # Drawn after the others, so that a grid with turbines has the same load and clouds as one without.
+        self._wind = np.minimum(wind * _factors(rng, 1, 0.25), np.maximum(rated, wind))
         self._block = block
 
     def background_kw(self, time_s: float) -> tuple[Floats, Floats]:
@@ -93,6 +108,11 @@ class Traces:
     def pv_per_kwp(self, time_s: float) -> float:
         """Mean PV power per peak power of the grid's PV profiles [kW/kW]."""
         used = sorted(set(self._fleet.pv_profile[self._fleet.pv_profile >= 0].tolist()))
+        return float(self._grid.profiles[used, profile_index(time_s)].mean()) if used else 0.0
+
+    def wind_per_kw(self, time_s: float) -> float:
+        """Mean wind power per rated power of the grid's turbines [kW/kW]."""
+        used = sorted(set(self._fleet.wind_profile[self._fleet.wind_profile >= 0].tolist()))
         return float(self._grid.profiles[used, profile_index(time_s)].mean()) if used else 0.0
 
     def outdoor_c(self, time_s: float) -> float:

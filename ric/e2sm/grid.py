@@ -27,7 +27,7 @@ M = TypeVar("M", bound=Message)
 NAME, VERSION = "twinric-e2sm-grid", "v1"
 OID, RAN_FUNCTION_ID = "1.3.6.1.4.1.53148.1.99.2.1", 100
 PERIOD_MS = (10, 86_400_000)
-CONTROL_KINDS = ("home_set_point", "storage_set_point", "microgrid_substitution")
+CONTROL_KINDS = ("home_set_point", "appliance_set_point", "storage_set_point", "microgrid_substitution")
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from xapps.hems_load.state import NodeMemory, check_series
 
 __all__ = ["HemsLoadApp"]
 
-KINDS = ("home_report", "home_static", "storage_report", "feeder_report", "outlook")
+KINDS = ("home_report", "home_static", "appliance_report", "storage_report", "feeder_report", "outlook", "tariffs")
 GRID = (grid.NAME, grid.VERSION)
 FORECAST, SCHEDULE = "demand_forecast_15min/", "storage_schedule/"
 PLAN_VALID_MS = 2 * 3600 * 1000
@@ -126,7 +126,7 @@ class HemsLoadApp(App[HemsConfig, HemsPolicy, FleetState, FleetDecision]):
 
     async def _control(self, node: Decision) -> TwinRicError | None:
         fault = None
-        for wanted in (node.homes, node.storage):
+        for wanted in (node.homes, node.appliances, node.storage):
             if wanted is None:
                 continue
             try:

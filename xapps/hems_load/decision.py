@@ -21,6 +21,8 @@ class Decision:
     node: str
     source_time_ns: int
     homes: Table
+    appliances: Table | None
+    """Kind appliance_set_point; None where no appliance has a job in hand."""
     storage: Table | None
     reason: Reason
     cap_miss_kw: float = 0.0
@@ -35,11 +37,21 @@ class Decision:
         """The decision that puts `points` and the storage schedule in force."""
         columns = {
             "battery_kw": points.battery_kw, "ev_kw": points.ev_kw, "hvac_kw": points.hvac_kw,
-            "pv_limit_kw": points.pv_limit_kw,
+            "pv_limit_kw": points.pv_limit_kw, "wind_limit_kw": points.wind_limit_kw,
         }  # fmt: skip
         table = Table("home_set_point", state.homes.ids, columns, state.source_time_ns)
-        storage = storage_set_point(state)
-        return cls(state.node, state.source_time_ns, table, storage, reason, cap_miss_kw, plan)
+        appliances, storage = appliance_set_point(state, points), storage_set_point(state)
+        return cls(state.node, state.source_time_ns, table, appliances, storage, reason, cap_miss_kw, plan)
+
+
+def appliance_set_point(state: State, points: SetPoints) -> Table | None:
+    """What the appliances with a job in an open window are told."""
+    jobs = state.jobs
+    rows = np.flatnonzero((jobs.left_h > 0) & (jobs.opens_h <= 1e-6))
+    if not rows.size:
+        return None
+    ids = tuple(jobs.ids[row] for row in rows)
+    return Table("appliance_set_point", ids, {"run": points.run[rows].astype(float)}, state.source_time_ns)
 
 
 def storage_set_point(state: State) -> Table | None:

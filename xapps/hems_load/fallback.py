@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ric.decision import Reason
@@ -24,7 +26,8 @@ def hold_comfort(state: State, policy: HemsPolicy, reason: Reason) -> Decision:
     """Set-points that need no forecast, no price and no fresh report.
 
     Heat pumps give what holds a room 1 K above its lower bound at the outdoor temperature last seen; cars charge at
-    full power up to their target; batteries rest; PV is limited to what is used, so that nothing is exported.
+    full power up to their target; appliances run in their windows; batteries rest; PV and wind are limited to what is
+    used, so that nothing is exported.
     """
     homes, report = state.homes, state.report
     outdoor = np.atleast_1d(np.nan_to_num(report["outdoor_c"].mean()))
@@ -33,6 +36,10 @@ def hold_comfort(state: State, policy: HemsPolicy, reason: Reason) -> Decision:
     hvac = np.clip(heat / cop_at(homes, outdoor)[:, 0], 0, homes.hvac_max_kw)
     charging = (report["ev_connected"] > 0.5) & (report["ev_soc"] < report["ev_target_soc"])
     ev = np.where(charging, homes.ev_max_kw, 0.0)
-    points = SetPoints(np.zeros(len(homes)), ev, hvac, report["inflexible_kw"] + hvac + ev)
+    run = state.jobs.left_h > 0  # a job starts when its window opens, as without the app
+    points = SetPoints(np.zeros(len(homes)), ev, hvac, none := np.zeros(len(homes)), none, run)
+    used = report["inflexible_kw"] + points.appliance_kw(state) + hvac + ev
+    wind = np.minimum(report["wind_available_kw"], used)
+    points = replace(points, wind_limit_kw=wind, pv_limit_kw=used - wind)
     safe = project(state, points, policy)
     return Decision.of(state, safe.points, reason=reason)

@@ -5,14 +5,14 @@ Written apart from the simulator's physics; `tests/component/hems_load` holds th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ric.columns import Table
 
-__all__ = ["Homes", "cop_at", "heat_loss_factor", "indoor_after", "soc_after"]
+__all__ = ["Homes", "Jobs", "cop_at", "heat_loss_factor", "indoor_after", "soc_after"]
 
 Floats = NDArray[np.float64]
 
@@ -39,20 +39,53 @@ class Homes:
     comfort_low_c: Floats
     comfort_high_c: Floats
     connection_kw: Floats
+    export_limit_kw: Floats
     pv_kwp: Floats
+    wind_rated_kw: Floats
+    setback_k: Floats
+    ev_floor_soc: Floats
+    tariff: Floats
 
     @classmethod
     def of(cls, table: Table) -> Homes:
         """The homes of a `home_static` table."""
-        return cls(table.ids, *(np.asarray(table[field.name], dtype=float) for field in fields(cls)[1:]))
+        return cls(table.ids, *(np.asarray(table[column.name], dtype=float) for column in fields(cls)[1:]))
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def take(self, rows: NDArray[np.intp]) -> Homes:
         """The homes in `rows`."""
-        values = (np.asarray(getattr(self, field.name))[rows] for field in fields(self)[1:])
+        values = (np.asarray(getattr(self, column.name))[rows] for column in fields(self)[1:])
         return Homes(tuple(self.ids[row] for row in rows), *values)
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """Appliances (K,) and the job that each has in hand, named as the columns of `appliance_report`."""
+
+    ids: tuple[str, ...] = ()
+    home: NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, dtype=np.intp))
+    power_kw: Floats = field(default_factory=lambda: np.zeros(0))
+    left_h: Floats = field(default_factory=lambda: np.zeros(0))
+    opens_h: Floats = field(default_factory=lambda: np.zeros(0))
+    closes_h: Floats = field(default_factory=lambda: np.zeros(0))
+    interruptible: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    running: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
+
+    @classmethod
+    def of(cls, table: Table) -> Jobs:
+        """The appliances of an `appliance_report` table."""
+        times = (np.asarray(table[name], dtype=float) for name in ("power_kw", "left_h", "opens_h", "closes_h"))
+        switches = (table[name] > 0.5 for name in ("interruptible", "running"))
+        return cls(table.ids, table["home"].astype(np.intp), *times, *switches)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def by_home(self, values: Floats, homes: int) -> Floats:
+        """(N,) sum of (K,) `values` over the appliances of each of `homes` homes."""
+        return np.bincount(self.home, weights=values, minlength=homes).astype(float)
 
 
 def cop_at(homes: Homes, outdoor_c: Floats) -> Floats:

@@ -12,12 +12,13 @@ from ric.columns import Table
 from ric.decision import Reason
 from xapps.hems_load.coordination import FleetPlan, coordinate
 from xapps.hems_load.decision import Decision
+from xapps.hems_load.fleet_limits import shed_to_cap
 from xapps.hems_load.home_lp import HomeLp, HomePlan
 from xapps.hems_load.policy import HemsPolicy, import_cap_kw
 from xapps.hems_load.problems import HOURS, FleetProblems, pose_fleet
 from xapps.hems_load.projection import Projected, project
 from xapps.hems_load.state import NS, STEP_S, State
-from xapps.hems_load.tracking import PlanNow, shed_to_cap, track
+from xapps.hems_load.tracking import PlanNow, track
 
 __all__ = ["Limits", "Optimizer"]
 
@@ -80,7 +81,7 @@ class Optimizer:
         if np.isfinite(cap):
             points, given = shed_to_cap(state, safe.points, cap * (1 - CAP_MARGIN), policy)
             safe = replace(safe, points=project(state, points, policy).points)
-        net = safe.points.net_kw(state.report["inflexible_kw"], state.report["pv_available_kw"])
+        net = safe.points.net_kw(state)
         miss = max(float(net.sum()) - cap, float(standing.plan.miss_kw[step:].max(initial=0.0)))
         reason = _reason(
             why or "FOLLOW_PLAN", state, standing.plan, step, cap_kw=cap, given=given, safe=safe, miss=miss
@@ -144,7 +145,7 @@ class Optimizer:
         cap = np.array([self._cap_kw(policy, time_s) for time_s in times])
         plan = coordinate(programmes, cap, price, HOURS, rounds=self._limits.price_rounds, may_go_on=may_go_on)
         self._standing = _Standing(
-            programmes, plan, state.horizon.pv_kw, state.source_time_ns, policy, state.forecast_ns,
+            programmes, plan, state.horizon.pv_kw + state.horizon.wind_kw, state.source_time_ns, policy, state.forecast_ns,
             state.report["ev_connected"].copy(),
         )  # fmt: skip
 
@@ -197,7 +198,10 @@ class Optimizer:
         homes = standing.plan.homes
         names = ("net_kw", "battery_kw", "ev_kw", "hvac_kw", "pv_kw")
         now = {name: np.array([getattr(plan, name)[step] for plan in homes]) for name in names}
-        return PlanNow(**now, pv_expected_kw=standing.pv_expected_kw[:, step]), step
+        wind, run = state.report["wind_available_kw"], state.jobs.left_h > 0
+        expected = standing.pv_expected_kw[:, step]
+        now["pv_kw"] = np.where(now["pv_kw"] < expected - 0.05, np.maximum(now["pv_kw"] - wind, 0), expected)
+        return PlanNow(**now, pv_expected_kw=expected, wind_kw=wind, wind_expected_kw=wind, run=run), step
 
 
 def _shifted(plan: HomePlan, steps: int) -> HomePlan:

@@ -44,16 +44,21 @@ class FleetProblems:
 def pose_fleet(state: State, policy: HemsPolicy) -> FleetProblems:
     """The problems of all homes of `state` under `policy`."""
     horizon, homes, report = state.horizon, state.homes, state.report
-    steps = horizon.buy.size
-    tariff = policy.price_weight * horizon.buy + SOONER_EUR_PER_KWH * np.linspace(0, 1, steps)
+    steps = horizon.buy.shape[1]
+    carbon = policy.carbon_eur_per_t / 1e6 * horizon.carbon_g_per_kwh
+    tariff = policy.price_weight * (horizon.buy + carbon) + SOONER_EUR_PER_KWH * np.linspace(0, 1, steps)
     buy = tariff + _own_view(state.time_s, len(homes), steps, policy.spread_eur_per_kwh)
     sell = np.minimum(policy.price_weight * horizon.sell, buy - PRICE_GAP)
-    mean = float(tariff.mean())
+    mean = tariff.mean(axis=1)
     left = heat_loss_factor(homes, STEP_S)
     cop = cop_at(homes, horizon.outdoor_c)
     warm = (1 - left)[:, None] / homes.heat_loss_kw_per_k[:, None] * cop
     drift = (1 - left)[:, None] * (horizon.outdoor_c[None, :] + (state.gains_kw / homes.heat_loss_kw_per_k)[:, None])
-    low = homes.comfort_low_c[:, None] - policy.setback_k * (1 - horizon.occupied) + COMFORT_MARGIN_K
+    low = (
+        homes.comfort_low_c[:, None]
+        - np.minimum(policy.setback_k, homes.setback_k)[:, None] * (1 - horizon.occupied)
+        + COMFORT_MARGIN_K
+    )
     high = np.broadcast_to(homes.comfort_high_c[:, None], low.shape)
     here, floor, target = _ev_stay(state, policy)
     end_battery = END_VALUE_SHARE * mean * homes.battery_efficiency
@@ -68,7 +73,7 @@ def pose_fleet(state: State, policy: HemsPolicy) -> FleetProblems:
         HomeProblem(
             hours=HOURS,
             load_kw=horizon.load_kw[n],
-            pv_kw=horizon.pv_kw[n],
+            pv_kw=horizon.pv_kw[n] + horizon.wind_kw[n],
             buy=buy[n],
             sell=sell[n],
             connection_kw=float(homes.connection_kw[n]),
@@ -88,7 +93,7 @@ def pose_fleet(state: State, policy: HemsPolicy) -> FleetProblems:
             drift_c=drift[n],
             low_c=low[n],
             high_c=high[n],
-            prices=(*prices, EV_VALUE_SHARE * mean if report["ev_connected"][n] else 0.0),
+            prices=(*prices, EV_VALUE_SHARE * float(mean[n]) if report["ev_connected"][n] else 0.0),
             end_values=(float(end_battery[n]), float(end_heat[n])),
         )
         for n in range(len(homes))
@@ -115,14 +120,15 @@ def _ev_stay(state: State, policy: HemsPolicy) -> tuple[Floats, Floats, Floats]:
     discharged; a car that came home below it is not forced up at once, but never goes down.
     """
     homes, report = state.homes, state.report
-    steps = state.horizon.buy.size
+    steps = state.horizon.buy.shape[1]
     stays = np.floor(report["ev_departure_h"] / HOURS + 1e-6).astype(int)
     connected = report["ev_connected"] > 0.5
     step = np.arange(steps)[None, :]
     here = ((step < stays[:, None]) & connected[:, None]).astype(float)
     target = report["ev_target_soc"] * homes.ev_kwh
     now = report["ev_soc"] * homes.ev_kwh
-    floor = np.where(connected, np.minimum(policy.v2g_floor_soc * homes.ev_kwh, now), 0.0)
+    lowest_soc = np.maximum(policy.v2g_floor_soc, homes.ev_floor_soc)
+    floor = np.where(connected, np.minimum(lowest_soc * homes.ev_kwh, now), 0.0)
     lowest = np.broadcast_to(floor[:, None], here.shape)
     # A stay beyond the horizon still has the rest of its time to charge at 90 % of full power.
     later = np.maximum(stays - steps, 0) * HOURS * 0.9 * homes.ev_max_kw * homes.ev_efficiency

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ric.columns import Table
 from ric.errors import TwinRicError
-from xapps.hems_load.model import Homes, cop_at, heat_loss_factor
+from xapps.hems_load.model import Homes, Jobs, cop_at, heat_loss_factor
 
 __all__ = ["STEP_S", "Horizon", "NodeMemory", "State", "check_series", "resample"]
 
@@ -34,14 +33,18 @@ class Horizon:
     """(N, T) uncontrollable load."""
     pv_kw: Floats
     """(N, T) available PV power."""
+    wind_kw: Floats
+    """(N, T) available wind power."""
     occupied: Floats
     """(N, T) 1 where somebody may be at home."""
     outdoor_c: Floats
     """(T,)."""
     buy: Floats
-    """(T,) [EUR/kWh]."""
+    """(N, T) import price of each home's tariff [EUR/kWh]."""
     sell: Floats
-    """(T,) [EUR/kWh]."""
+    """(N, T) export price [EUR/kWh]."""
+    carbon_g_per_kwh: Floats
+    """(T,) CO2 intensity of imports; 0 where it is not known."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class State:
     homes: Homes
     report: Mapping[str, Floats]
     """Columns (N,) of `home_report`."""
+    jobs: Jobs
     horizon: Horizon
     gains_kw: Floats
     """(N,) heat that people, appliances and the sun add, as the last hour showed [kW]."""
@@ -99,19 +103,25 @@ class NodeMemory:
 
     homes: Homes | None = None
     report: Table | None = None
+    jobs: Jobs = field(default_factory=Jobs)
     outlook: Table | None = None
+    tariffs: Table | None = None
     feeder: Table | None = None
     storage: Table | None = None
     schedule: Table | None = None
     forecast: Table | None = None
     load_by_quarter: Floats = field(default_factory=lambda: np.zeros((0, QUARTERS)))
     pv_by_quarter: Floats = field(default_factory=lambda: np.zeros((0, QUARTERS)))
+    wind_by_quarter: Floats = field(default_factory=lambda: np.zeros((0, QUARTERS)))
     here_by_quarter: Floats = field(default_factory=lambda: np.ones((2, 0, QUARTERS)))
     recent_load: Floats = field(default_factory=lambda: np.zeros(0))
     gains_kw: Floats = field(default_factory=lambda: np.zeros(0))
 
     def add(self, tables: Mapping[str, Table]) -> bool:
         """Take one indication; True when it carried a home report that is newer than the last."""
+        if "tariffs" in tables:
+            check_series(tables["tariffs"], ("buy_eur_per_kwh", "sell_eur_per_kwh"), "E2-RANGE")
+            self.tariffs = tables["tariffs"]
         if "outlook" in tables:
             names = ("buy_eur_per_kwh", "sell_eur_per_kwh", "outdoor_c", "pv_kw_per_kwp")
             check_series(tables["outlook"], names, "E2-RANGE")
@@ -128,8 +138,11 @@ class NodeMemory:
             raise TwinRicError("E2-RANGE", "home_report.ids", len(report.ids), "the homes of home_static, in order")
         if self.report is not None and report.source_time_ns <= self.report.source_time_ns:
             return False
+        jobs = Jobs.of(tables["appliance_report"]) if "appliance_report" in tables else Jobs()
+        if len(jobs) and not 0 <= jobs.home.max() < len(report.ids):
+            raise TwinRicError("E2-RANGE", "appliance_report.home", int(jobs.home.max()), f"0..{len(report.ids) - 1}")
         self._learn(report, self.homes)
-        self.report = report
+        self.report, self.jobs = report, jobs
         return True
 
     def _take_static(self, table: Table) -> None:
@@ -140,6 +153,7 @@ class NodeMemory:
         self.report = None
         self.load_by_quarter = np.full((number, QUARTERS), np.nan)
         self.pv_by_quarter = np.full((number, QUARTERS), np.nan)
+        self.wind_by_quarter = np.full((number, QUARTERS), np.nan)
         self.here_by_quarter = np.ones((2, number, QUARTERS))
         self.recent_load = np.full(number, np.nan)
         self.gains_kw = np.full(number, 0.3)
@@ -150,7 +164,10 @@ class NodeMemory:
         step_s = min(step_s, STEP_S)
         # A whole quarter of an hour replaces 95 % of what the same quarter showed last, 70 % of whether it was used.
         new, new_here = 1 - np.exp(-3 * step_s / STEP_S), 1 - np.exp(-1.2 * step_s / STEP_S)
-        for memory, name in ((self.load_by_quarter, "inflexible_kw"), (self.pv_by_quarter, "pv_available_kw")):
+        for memory, name in (
+            (self.load_by_quarter, "inflexible_kw"), (self.pv_by_quarter, "pv_available_kw"),
+            (self.wind_by_quarter, "wind_available_kw"),
+        ):  # fmt: skip
             old = memory[:, quarter]
             memory[:, quarter] = np.where(np.isnan(old), report[name], old + new * (report[name] - old))
         here = self.here_by_quarter[weekend, :, quarter]
@@ -180,6 +197,7 @@ class NodeMemory:
             source_time_ns=now_ns,
             homes=self.homes,
             report=report,
+            jobs=self.jobs,
             horizon=horizon,
             gains_kw=self.gains_kw,
             storage=self.storage,
@@ -195,33 +213,65 @@ class NodeMemory:
             load = resample(forecast["load_p50_kw"], forecast.source_time_ns, STEP_S, now_ns, steps)
         # What was seen in the last minutes holds on for a while.
         load = np.maximum(load + 0.5 * np.outer(self.recent_load - load[:, 0], np.exp(-lead / 2)), 0)
-        buy, sell, outdoor, per_kwp = self._outlook(now_ns, steps, report)
-        if per_kwp is not None:
-            here = homes.pv_kwp * max(float(per_kwp[0]), 1e-9)
-            ratio = np.clip(
-                np.divide(report["pv_available_kw"], here, out=np.ones(len(homes)), where=here > 0.05), 0.3, 2
-            )
-            factor = 1 + np.outer(ratio - 1, np.exp(-lead / 8))
-            pv = homes.pv_kwp[:, None] * per_kwp[None, :] * factor
-        else:
-            pv = self._yesterday(self.pv_by_quarter, report["pv_available_kw"], now_ns, steps)
-        pv[homes.pv_kwp <= 0] = 0.0
-        return Horizon(load, np.maximum(pv, 0), self._occupied(report["occupied"], now_ns, steps), outdoor, buy, sell)
+        weather = self._weather(now_ns, steps, report)
+        pv = self._renewable(
+            homes.pv_kwp,
+            "pv_available_kw",
+            weather.get("pv_kw_per_kwp"),
+            self.pv_by_quarter,
+            now_ns=now_ns,
+            steps=steps,
+        )
+        wind = self._renewable(
+            homes.wind_rated_kw, "wind_available_kw", weather.get("wind_kw_per_kw"), self.wind_by_quarter,
+            now_ns=now_ns, steps=steps,
+        )  # fmt: skip
+        buy, sell = self._prices(homes, now_ns, steps)
+        occupied = self._occupied(report["occupied"], now_ns, steps)
+        carbon = weather.get("carbon_g_per_kwh", np.zeros(steps))
+        return Horizon(load, pv, wind, occupied, weather["outdoor_c"], buy, sell, carbon)
 
-    def _outlook(self, now_ns: int, steps: int, report: Table) -> tuple[Floats, Floats, Floats, Floats | None]:
-        """Prices, outdoor temperature and PV per peak power; without an outlook what holds now, and no PV."""
-        outlook = self.outlook
-        if outlook is None:
-            constant = np.ones(steps)
+    def _renewable(
+        self, rated_kw: Floats, name: str, per_kw: Floats | None, memory: Floats, *, now_ns: int, steps: int
+    ) -> Floats:
+        """(N, T) available power: the outlook's, scaled by what is seen now fading out over hours, or yesterday's."""
+        now = np.zeros(rated_kw.size) if self.report is None else self.report[name]
+        if per_kw is None:
+            expected = self._yesterday(memory, now, now_ns, steps)
+        else:
+            here = rated_kw * max(float(per_kw[0]), 1e-9)
+            ratio = np.clip(np.divide(now, here, out=np.ones(rated_kw.size), where=here > 0.05), 0.3, 2)
+            factor = 1 + np.outer(ratio - 1, np.exp(-np.arange(per_kw.size) / 8))
+            expected = rated_kw[:, None] * per_kw[None, :] * factor
+        return np.where(rated_kw[:, None] > 0, np.maximum(expected, 0), 0.0)
+
+    def _prices(self, homes: Homes, now_ns: int, steps: int) -> tuple[Floats, Floats]:
+        """(N, T) import and export price; the node's tariff for homes whose own is not known, the feeder's at last."""
+        names, table = ("buy_eur_per_kwh", "sell_eur_per_kwh"), self.tariffs or self.outlook
+        if table is None:
             now = (0.0, 0.0) if self.feeder is None else (self.feeder["buy_price"][0], self.feeder["sell_price"][0])
-            tariff = [float(price) * constant for price in now]
-            return tariff[0], tariff[1], float(report["outdoor_c"].mean()) * constant, None
+            return np.full((len(homes), steps), float(now[0])), np.full((len(homes), steps), float(now[1]))
+        of = homes.tariff.astype(np.intp)
+        row = np.where((of >= 0) & (of < len(table)), of, 0)
+        step_s, start_ns = float(table["step_s"][0]), table.source_time_ns
+        buy, sell = (resample(table[name], start_ns, step_s, now_ns, steps)[row] for name in names)
+        return buy, sell
+
+    def _weather(self, now_ns: int, steps: int, report: Table) -> dict[str, Floats]:
+        """(T,) of what the outlook says of temperature, PV, wind and CO2; without one only the temperature of now."""
+        outlook, outdoor_now = self.outlook, float(report["outdoor_c"].mean())
+        if outlook is None:
+            return {"outdoor_c": np.full(steps, outdoor_now)}
         step_s, start_ns = float(outlook["step_s"][0]), outlook.source_time_ns
-        names = ("buy_eur_per_kwh", "sell_eur_per_kwh", "outdoor_c", "pv_kw_per_kwp")
-        buy, sell, outdoor, per_kwp = (resample(outlook[name][0], start_ns, step_s, now_ns, steps) for name in names)
+        names = ("outdoor_c", "pv_kw_per_kwp", "wind_kw_per_kw", "carbon_g_per_kwh")
+        found = {
+            name: resample(outlook[name][0], start_ns, step_s, now_ns, steps)
+            for name in names
+            if name in outlook.columns
+        }
         # The forecast's error shows already: what is measured now fades into it over some hours.
-        outdoor = outdoor + (float(report["outdoor_c"].mean()) - outdoor[0]) * np.exp(-np.arange(steps) / 16)
-        return buy, sell, outdoor, per_kwp
+        found["outdoor_c"] += (outdoor_now - found["outdoor_c"][0]) * np.exp(-np.arange(steps) / 16)
+        return found
 
     def _yesterday(self, memory: Floats, now: Floats, now_ns: int, steps: int) -> Floats:
         quarter, _ = _quarter_of(now_ns)
@@ -232,19 +282,22 @@ class NodeMemory:
         """1 where the home was used within half an hour of that time on the last days of that sort (workday or
         weekend), and for the next half hour where it is used now: doubt counts as somebody at home.
         """
-        result = np.empty((now.size, steps))
-        for step in range(steps):
-            quarter, weekend = _quarter_of(now_ns + step * STEP_S * NS)
-            around = [(quarter + shift) % QUARTERS for shift in (-2, -1, 0, 1, 2)]
-            result[:, step] = self.here_by_quarter[weekend][:, around].max(axis=1) > _USED
+        quarter, weekend = _quarters_of(now_ns + STEP_S * NS * np.arange(steps))
+        used = np.max([np.roll(self.here_by_quarter, -shift, axis=2) for shift in (-2, -1, 0, 1, 2)], axis=0) > _USED
+        result = used[weekend, :, quarter].T.astype(float)
         result[:, :2] = np.maximum(result[:, :2], now[:, None])
-        return result
+        return np.asarray(result)
+
+
+def _quarters_of(times_ns: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Quarter of an hour in the day, and 1 at a weekend, of each instant; the epoch began on a Thursday."""
+    quarter, day = times_ns // NS % _DAY_S // STEP_S, times_ns // NS // _DAY_S
+    return np.asarray(quarter, dtype=np.int64), np.asarray((day + 3) % 7 >= 5, dtype=np.int64)
 
 
 def _quarter_of(time_ns: int) -> tuple[int, int]:
-    """Quarter of an hour in the day, and 1 at a weekend."""
-    time_s = time_ns // NS
-    return int(time_s % _DAY_S // STEP_S), int(datetime.fromtimestamp(time_s, UTC).weekday() >= 5)
+    quarter, weekend = _quarters_of(np.array([time_ns], dtype=np.int64))
+    return int(quarter[0]), int(weekend[0])
 
 
 def _gains(homes: Homes, before: Table, after: Table, step_s: float) -> Floats:

@@ -1,8 +1,11 @@
-"""Between two plans: each minute the set-points follow the plan and answer to what PV and load really do."""
+"""Between two plans: at each report the set-points follow the plan and answer to what PV, wind and load really do.
+
+Reports may come each minute or each second; nothing here looks at the horizon, so a step costs microseconds per home.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,23 +14,26 @@ from xapps.hems_load.model import Homes
 from xapps.hems_load.policy import HemsPolicy
 from xapps.hems_load.state import State
 
-__all__ = ["NO_LIMIT_KW", "PlanNow", "SetPoints", "shed_to_cap", "track"]
+__all__ = ["NO_LIMIT_KW", "PlanNow", "SetPoints", "battery_limits", "must_charge", "must_run", "track"]
 
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 NO_LIMIT_KW = 100.0
-"""PV limit that limits nothing: the schema's upper bound [kW]."""
+"""PV or wind limit that limits nothing: the schema's upper bound [kW]."""
 EXPORT_MARGIN = 0.2
 """Share of the load that stays on the grid where exports are forbidden [1]."""
 _NEAR_ZERO_KW = 0.15
 """A planned exchange below this is meant to be none [kW]."""
 _HOLD_H = 1 / 12
 """Stored energy must last this long at the power that is asked for [h]: five times the usual time to the next."""
+_START_AHEAD_H = 1 / 12
+"""An appliance is started this long before the last moment that meets its deadline [h]."""
 
 
 @dataclass(frozen=True)
 class PlanNow:
-    """The plans' step that holds now, (N,) [kW]; `pv_kw` is what the plan feeds in of `pv_expected_kw`."""
+    """The plans' step that holds now, (N,) [kW]; `pv_kw` is what the plan feeds in of `pv_expected_kw`, so for wind."""
 
     net_kw: Floats
     battery_kw: Floats
@@ -35,21 +41,39 @@ class PlanNow:
     hvac_kw: Floats
     pv_kw: Floats
     pv_expected_kw: Floats
+    wind_kw: Floats
+    wind_expected_kw: Floats
+    run: Bools
+    """(K,) appliances that the plan has running now."""
 
 
 @dataclass(frozen=True)
 class SetPoints:
-    """Set-points (N,) [kW], battery and EV > 0 charge."""
+    """Set-points (N,) [kW], battery and EV > 0 charge; `run` (K,) of the appliances."""
 
     battery_kw: Floats
     ev_kw: Floats
     hvac_kw: Floats
     pv_limit_kw: Floats
+    wind_limit_kw: Floats
+    run: Bools
 
-    def net_kw(self, load_kw: Floats, pv_available_kw: Floats) -> Floats:
-        """(N,) power at the meters that they lead to."""
-        pv = np.minimum(pv_available_kw, self.pv_limit_kw)
-        return np.asarray(load_kw + self.hvac_kw + self.ev_kw + self.battery_kw - pv)
+    def net_kw(self, state: State) -> Floats:
+        """(N,) power at the meters that they lead to if load, PV and wind stay as `state` reports them."""
+        return np.asarray(self.rest_kw(state) + self.battery_kw)
+
+    def rest_kw(self, state: State) -> Floats:
+        """(N,) the same without the batteries."""
+        report = state.report
+        pv = np.minimum(report["pv_available_kw"], self.pv_limit_kw)
+        wind = np.minimum(report["wind_available_kw"], self.wind_limit_kw)
+        used = report["inflexible_kw"] + self.appliance_kw(state) + self.hvac_kw + self.ev_kw
+        return np.asarray(used - pv - wind)
+
+    def appliance_kw(self, state: State) -> Floats:
+        """(N,) power of the appliances that run."""
+        jobs = state.jobs
+        return jobs.by_home(np.where(self.run & (jobs.left_h > 0), jobs.power_kw, 0.0), len(state.homes))
 
 
 def battery_limits(homes: Homes, soc: Floats) -> tuple[Floats, Floats]:
@@ -65,90 +89,86 @@ def track(state: State, plan: PlanNow, policy: HemsPolicy) -> SetPoints:
 
     A home that plans no exchange balances itself with its battery; one that plans to import (to export) keeps the
     planned battery power unless that would make it export (import). So no surplus is lost and no stored energy is spent
-    on a load that the grid serves more cheaply.
+    on a load that the grid serves more cheaply. A car whose target was reached takes only what the plan gives it.
     """
     homes, report = state.homes, state.report
-    connected = report["ev_connected"] > 0.5
-    ev = np.where(connected, plan.ev_kw, 0.0)
-    curtails = plan.pv_kw < plan.pv_expected_kw - 0.05
-    pv_limit = np.where(curtails, plan.pv_kw, NO_LIMIT_KW)
-    pv = np.minimum(report["pv_available_kw"], pv_limit)
-    rest = report["inflexible_kw"] + plan.hvac_kw + ev - pv
+    ev = np.where(report["ev_connected"] > 0.5, plan.ev_kw, 0.0)
+    points = SetPoints(
+        np.zeros(len(homes)), ev, plan.hvac_kw.copy(), _limit(plan.pv_kw, plan.pv_expected_kw),
+        _limit(plan.wind_kw, plan.wind_expected_kw), plan.run.copy(),
+    )  # fmt: skip
+    rest = points.rest_kw(state)
     kept = rest + plan.battery_kw
     balances = np.abs(plan.net_kw) <= _NEAR_ZERO_KW
     crosses = np.where(plan.net_kw > 0, kept < 0, kept > 0)
     battery = np.where(balances | crosses, -rest, plan.battery_kw)
-    battery = np.clip(battery, *battery_limits(homes, report["battery_soc"]))
-    points = SetPoints(battery, ev, plan.hvac_kw.copy(), pv_limit)
+    points = replace(points, battery_kw=np.clip(battery, *battery_limits(homes, report["battery_soc"])))
     if not policy.export_allowed:
-        points = _without_export(points, report["inflexible_kw"], report["pv_available_kw"])
-    return _within_contract(points, homes, report["inflexible_kw"], report["pv_available_kw"])
+        points = _without_export(points, state)
+    return _within_contract(points, state)
 
 
-def _without_export(points: SetPoints, load_kw: Floats, pv_kw: Floats) -> SetPoints:
-    """Discharge no more than is used, and curtail PV to what is used."""
+def _limit(fed_kw: Floats, expected_kw: Floats) -> Floats:
+    """A limit where the plan curtails, none where it does not."""
+    return np.where(fed_kw < expected_kw - 0.05, fed_kw, NO_LIMIT_KW)
+
+
+def _without_export(points: SetPoints, state: State) -> SetPoints:
+    """Discharge no more than is used, and curtail wind and PV to what is used."""
     # The next minute may use less than the last, so part of the load is left to the grid.
-    used = (1 - EXPORT_MARGIN) * load_kw + points.hvac_kw
+    used = (1 - EXPORT_MARGIN) * state.report["inflexible_kw"] + points.appliance_kw(state) + points.hvac_kw
     ev = np.maximum(points.ev_kw, -used)
     battery = np.maximum(points.battery_kw, -np.maximum(used + ev, 0))
     room = np.maximum(used + ev + battery, 0)
-    return SetPoints(battery, ev, points.hvac_kw, np.where(pv_kw > room, room, NO_LIMIT_KW))
+    wind = np.minimum(state.report["wind_available_kw"], points.wind_limit_kw)
+    return replace(
+        points,
+        battery_kw=battery,
+        ev_kw=ev,
+        wind_limit_kw=np.where(wind > room, room, NO_LIMIT_KW),
+        pv_limit_kw=np.where(
+            state.report["pv_available_kw"] > room - np.minimum(wind, room), room - np.minimum(wind, room), NO_LIMIT_KW
+        ),
+    )
 
 
-def _within_contract(points: SetPoints, homes: Homes, load_kw: Floats, pv_kw: Floats) -> SetPoints:
-    """Less charging, then less heat, where the meter would pass the contract; less discharge for too much export."""
-    over = np.maximum(points.net_kw(load_kw, pv_kw) - homes.connection_kw, 0)
+def _within_contract(points: SetPoints, state: State) -> SetPoints:
+    """Less charging, then less heat, where the meter would pass the contract; less discharge and less PV and wind where
+    it would export too much. An appliance that runs in one piece is not touched.
+    """
+    homes = state.homes
+    over = np.maximum(points.net_kw(state) - homes.connection_kw, 0)
     from_battery = np.minimum(over, np.maximum(points.battery_kw, 0))
     from_ev = np.minimum(over - from_battery, np.maximum(points.ev_kw, 0))
     from_heat = np.minimum(over - from_battery - from_ev, points.hvac_kw)
-    back = np.maximum(-points.net_kw(load_kw, pv_kw) - homes.connection_kw, 0)
+    back = np.maximum(-points.net_kw(state) - homes.export_limit_kw, 0)
     less_battery = np.minimum(back, np.maximum(-points.battery_kw, 0))
     less_ev = np.minimum(back - less_battery, np.maximum(-points.ev_kw, 0))
-    return SetPoints(
-        points.battery_kw - from_battery + less_battery,
-        points.ev_kw - from_ev + less_ev,
-        points.hvac_kw - from_heat,
-        points.pv_limit_kw,
+    left = back - less_battery - less_ev
+    pv = np.minimum(state.report["pv_available_kw"], points.pv_limit_kw)
+    wind = np.minimum(state.report["wind_available_kw"], points.wind_limit_kw)
+    less_pv = np.minimum(left, pv)
+    return replace(
+        points,
+        battery_kw=points.battery_kw - from_battery + less_battery,
+        ev_kw=points.ev_kw - from_ev + less_ev,
+        hvac_kw=points.hvac_kw - from_heat,
+        pv_limit_kw=np.where(left > 0, pv - less_pv, points.pv_limit_kw),
+        wind_limit_kw=np.where(left > less_pv, wind - np.minimum(left - less_pv, wind), points.wind_limit_kw),
     )
 
 
-def shed_to_cap(state: State, points: SetPoints, cap_kw: float, policy: HemsPolicy) -> tuple[SetPoints, Floats]:
-    """`points` changed so that all homes together import at most `cap_kw` where they can; how much each gave (N,) [kW].
-
-    In this order, each in proportion to what a home can give: battery discharge, EV charging that can wait, V2G above
-    its floor, heat where the room is above its comfort bound, and the rest of the heat down to the setback.
-    """
-    homes, report = state.homes, state.report
-    net = points.net_kw(report["inflexible_kw"], report["pv_available_kw"])
-    missing = float(net.sum()) - cap_kw
-    given = np.zeros(len(homes))
-    battery, ev, hvac = points.battery_kw.copy(), points.ev_kw.copy(), points.hvac_kw.copy()
-    lowest, _ = battery_limits(homes, report["battery_soc"])
-    indoor, low = report["indoor_c"], homes.comfort_low_c
-    urgent = must_charge(state)
-    spare_v2g = (report["ev_connected"] > 0.5) & ~urgent & (report["ev_soc"] > policy.v2g_floor_soc + 0.02)
-    stages = (
-        (battery, lowest),
-        (ev, np.where(urgent, ev, np.minimum(ev, 0.0))),
-        (ev, np.where(spare_v2g, np.minimum(ev, -homes.ev_v2g_kw), ev)),
-        (hvac, np.where(indoor > low + 0.3, 0.0, hvac)),
-        (hvac, np.where(indoor > low - policy.setback_k, 0.0, hvac)),
-    )
-    for values, floor in stages:
-        room = np.maximum(values - floor, 0)
-        total = float(room.sum())
-        if missing <= 1e-9 or total <= 0:
-            continue
-        taken = min(1.0, missing / total) * room
-        values -= taken
-        given += taken
-        missing -= float(taken.sum())
-    return SetPoints(battery, ev, hvac, points.pv_limit_kw), given
-
-
-def must_charge(state: State) -> NDArray[np.bool_]:
+def must_charge(state: State) -> Bools:
     """(N,) EVs that reach their target only if they charge at nearly full power from now on."""
     homes, report = state.homes, state.report
     short = np.maximum(report["ev_target_soc"] - report["ev_soc"], 0) * homes.ev_kwh / homes.ev_efficiency
     possible = 0.9 * homes.ev_max_kw * np.maximum(report["ev_departure_h"] - 1 / 30, 0)
     return np.asarray((report["ev_connected"] > 0.5) & (short > 0.05) & (short >= possible))
+
+
+def must_run(state: State) -> Bools:
+    """(K,) appliances that have to run now: a run in one piece is under way, or the deadline leaves no more time."""
+    jobs = state.jobs
+    held = jobs.running & ~jobs.interruptible
+    last = jobs.closes_h <= jobs.left_h + _START_AHEAD_H
+    return np.asarray((jobs.left_h > 0) & (jobs.opens_h <= 1e-6) & (held | last))

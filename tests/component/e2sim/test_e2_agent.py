@@ -149,7 +149,7 @@ async def test_engine_runs_smoke_against_the_ric_and_all_tables_arrive():
         await made.admitted(1)
         await Engine(made.network, made.agents, SimClock(0.0), speed=None).run()
         reports = [grid.decode_indication(*await next_of(queue)) for _ in range(5)]
-        residential = {"home_report", "home_static", "storage_report", "feeder_report", "outlook"}
+        residential = {"home_report", "home_static", "appliance_report", "storage_report", "feeder_report"} | {"outlook", "tariffs"}
         assert residential | {"microgrid_report", "pcc_report"} == set(reports[-1].tables)
         assert len(reports[0].tables["home_report"]) == 10
         task.cancel()

@@ -18,7 +18,13 @@ WINTER_S = dt.datetime(2016, 1, 20, 12, tzinfo=dt.UTC).timestamp()
 
 def run(policy, start_s=START_S):
     """Totals, minute powers of all homes together, decisions; `policy` None runs without the app. Steps of 5 min."""
-    parts = make_residential(ResidentialSettings(homes=HOMES), node_id=NODE, start_s=start_s, days=1, seed=11)
+    parts = make_residential(
+        ResidentialSettings(homes=HOMES, appliance_share=0.0, wind_share=0.0),
+        node_id=NODE,
+        start_s=start_s,
+        days=1,
+        seed=11,
+    )
     memory, optimizer, powers, decisions = NodeMemory(), Optimizer(Limits()), [], []
     for step in range(HOURS * 12):
         end_s = start_s + 300 * (step + 1)

@@ -32,7 +32,7 @@ def test_schema_has_ranges_units_meanings_and_a_version(kind: str) -> None:
 def test_column_name_ends_in_the_unit_that_the_schema_gives(kind: str) -> None:
     for name, quantity in ALL[kind].columns.items():
         suffix = "_" + name.rpartition("_")[2]
-        if suffix in UNIT_OF_SUFFIX and not name.endswith(("_per_kwh", "_per_kwp", "_per_k")):
+        if suffix in UNIT_OF_SUFFIX and not name.endswith(("_per_kwh", "_per_kwp", "_per_kw", "_per_k")):
             assert quantity.unit == UNIT_OF_SUFFIX[suffix], name
 
 

@@ -33,6 +33,22 @@ def test_fleet_shares_are_met(grid):
         assert (values > 0).sum() == round(60 * share)
 
 
+def test_fleet_extra_devices_leave_the_others_as_they_were(grid):
+    plain = make_fleet(grid, ResidentialSettings(homes=40, wind_share=0, appliance_share=0), 1)
+    rich = make_fleet(grid, ResidentialSettings(homes=40, wind_share=0.5, appliance_share=1), 1)
+    assert (plain.devices.wind_rated_kw > 0).sum() == 0
+    assert plain.appliance_home.size == 0
+    assert (rich.devices.wind_rated_kw > 0).sum() == 20
+    assert rich.appliance_home.size == 40 * 4
+    for name in ("pv_kwp", "battery_kwh", "ev_kwh", "hvac_max_kw", "comfort_low_c"):
+        np.testing.assert_array_equal(getattr(plain.devices, name), getattr(rich.devices, name))
+
+
+def test_fleet_homes_have_one_of_the_tariffs(grid):
+    settings = ResidentialSettings(homes=60, other_tariffs=({"kind": "flat"}, {"kind": "time_of_use"}))
+    assert set(make_fleet(grid, settings, 1).devices.tariff.tolist()) == {0.0, 1.0, 2.0}
+
+
 def test_fleet_and_background_share_out_every_load_once(grid):
     fleet = make_fleet(grid, ResidentialSettings(homes=25), 1)
     background_nodes = grid.loads.node[fleet.background[0]]

@@ -29,10 +29,12 @@ def set_points(ids, **values):
 
 def test_home_meter_balances_its_devices_each_minute(homes):
     for report in run(homes, 90):
-        net = report["inflexible_kw"] + report["hvac_kw"] + report["ev_kw"] + report["battery_kw"] - report["pv_kw"]
+        used = ("inflexible_kw", "appliance_kw", "hvac_kw", "ev_kw", "battery_kw")
+        net = sum(report[name] for name in used) - report["pv_kw"] - report["wind_kw"]
         np.testing.assert_allclose(report["import_kw"] - report["export_kw"], net, atol=1e-9)
         assert np.minimum(report["import_kw"], report["export_kw"]).max() == 0
         assert (report["pv_kw"] <= report["pv_available_kw"] + 1e-12).all()
+        assert (report["wind_kw"] <= report["wind_available_kw"] + 1e-12).all()
 
 
 def test_home_battery_soc_follows_its_power(homes):
@@ -60,13 +62,14 @@ def test_home_set_points_act_until_they_expire(homes):
     run(homes, 1)
     ids = [homes.ids[n] for n in np.flatnonzero(homes.devices.battery_kwh > 0)[:3]]
     rows = [homes.ids.index(name) for name in ids]
-    wanted = set_points(ids, battery_kw=0.5, pv_limit_kw=0.0)
+    wanted = set_points(ids, battery_kw=0.5, pv_limit_kw=0.0, wind_limit_kw=0.0)
     in_force = homes.apply(wanted, START_S + 180)
     np.testing.assert_array_equal(in_force["battery_kw"], 0.5)
     reports = run(homes, 4, START_S + 60)
     for report in reports[:2]:
         np.testing.assert_allclose(report["battery_kw"][rows], 0.5)
         np.testing.assert_allclose(report["pv_kw"][rows], 0.0)
+        np.testing.assert_allclose(report["wind_kw"][rows], 0.0)
     assert reports[2]["pv_kw"].sum() > 0
     assert not np.allclose(reports[3]["battery_kw"][rows], 0.5)
 
@@ -120,12 +123,29 @@ def test_home_day_without_apps_is_comfortable_and_charges_its_cars(homes):
     totals = homes.totals()
     assert totals["comfort_degree_h"].sum() < 0.5
     assert totals["ev_shortfall_kwh"].max() == 0
-    assert totals["pv_curtailed_kwh"].sum() == 0
+    assert totals["pv_curtailed_kwh"].sum() == totals["wind_curtailed_kwh"].sum() == 0
+    assert totals["appliance_kwh"].sum() > 10
+    assert totals["appliance_late_h"].sum() == 0
 
 
 def test_home_reports_are_valid_tables(homes):
     tables = homes.step(START_S + 60, 60)
-    assert [table.kind for table in tables] == ["home_report", "home_static"]
+    assert [table.kind for table in tables] == ["home_report", "home_static", "appliance_report"]
     for table in tables:
         again = decode_table(encode_table(table), GRID_SCHEMAS, "E2")
-        assert again.ids == homes.ids
+        assert again.ids == (homes.appliances.ids if table.kind == "appliance_report" else homes.ids)
+
+
+def test_home_appliances_are_told_by_set_point_and_counted_at_the_meter(homes):
+    told = Table("appliance_set_point", homes.appliances.ids, {"run": np.zeros(len(homes.appliances))}, 0)
+    homes.apply(told, START_S + 3600 * 3)
+    waiting = homes.appliances.left_h > 0
+    assert sum(report["appliance_kw"].sum() for report in run(homes, 60)) == 0
+    assert (homes.appliances.left_h[waiting] > 0).all()
+
+
+def test_home_co2_is_what_its_imports_emit(fleet, traces):
+    homes = HomeFleet(fleet, traces, lambda _: (0.3, 0.08), carbon=lambda _: 400.0, start_s=START_S, days=2, seed=3)
+    run(homes, 30)
+    totals = homes.totals()
+    np.testing.assert_allclose(totals["co2_kg"], 0.4 * totals["import_kwh"])

@@ -5,8 +5,8 @@ import datetime as dt
 import numpy as np
 import pytest
 
-from e2sim.grid.outlook import Outlook, Tariff
-from e2sim.grid.settings import OutlookSettings, TariffSettings
+from e2sim.grid.outlook import Carbon, Outlook, Tariff, prices_of
+from e2sim.grid.settings import CarbonSettings, OutlookSettings, TariffSettings
 from ric.columns import Table, decode_table, encode_table
 from ric.errors import TwinRicError
 from ric.schemas import GRID_SCHEMAS
@@ -54,7 +54,35 @@ def test_tariff_bad_file_is_refused(tmp_path, text):
 
 
 def outlook(traces, **settings):
-    return Outlook(tariff(), traces, OutlookSettings(**settings), node_id="n", seed=1)
+    tariffs = (tariff(), tariff(kind="flat", low=0.25))
+    carbon = Carbon(CarbonSettings(), start_s=START_S, seed=1)
+    return Outlook(tariffs, carbon, traces, OutlookSettings(**settings), node_id="n", seed=1)
+
+
+def test_outlook_has_a_row_of_prices_per_tariff(traces):
+    table = outlook(traces, hours=24).tariffs_table(START_S)
+    assert table["buy_eur_per_kwh"].shape == (2, 96)
+    np.testing.assert_array_equal(table["buy_eur_per_kwh"][1], 0.25)
+    assert np.ptp(table["buy_eur_per_kwh"][0]) > 0.05
+    assert decode_table(encode_table(table), GRID_SCHEMAS, "E2").ids == table.ids
+
+
+def test_prices_of_homes_follow_each_homes_tariff():
+    prices = prices_of((tariff(kind="flat", low=0.2), tariff(kind="flat", low=0.3)), np.array([1.0, 0.0, 1.0]))
+    np.testing.assert_allclose(prices(START_S)[0], [0.3, 0.2, 0.3])
+
+
+def test_carbon_is_low_at_noon_high_in_the_evening_and_can_be_read(tmp_path):
+    made = Carbon(CarbonSettings(mean_g_per_kwh=400), start_s=START_S, seed=1)
+    day = np.array([made(START_S + 3600 * hour) for hour in range(24)])
+    assert day[12] < 0.8 * day[19]
+    file = tmp_path / "carbon.csv"
+    file.write_text("hour,g\n0,100\n1,300\n")
+    read = Carbon(CarbonSettings(file=file), start_s=START_S, seed=1)
+    assert [read(START_S), read(START_S + 3600), read(START_S + 7200)] == [100.0, 300.0, 100.0]
+    file.write_text("0,9999\n")
+    with pytest.raises(TwinRicError, match=r"carbon\.file"):
+        Carbon(CarbonSettings(file=file), start_s=START_S, seed=1)
 
 
 def test_outlook_comes_each_quarter_of_an_hour(traces):

@@ -15,6 +15,7 @@ VALUES = {
     "battery_kwh": 10.0, "battery_max_kw": 5.0, "battery_efficiency": 0.9, "ev_kwh": 50.0, "ev_max_kw": 11.0,
     "ev_v2g_kw": 10.0, "ev_efficiency": 0.9, "hvac_max_kw": 3.0, "hvac_cop": 3.5, "heat_capacity_kwh_per_k": 10.0,
     "heat_loss_kw_per_k": 0.2, "comfort_low_c": 20.0, "comfort_high_c": 24.0, "connection_kw": 14.0, "pv_kwp": 5.0,
+    "export_limit_kw": 14.0, "wind_rated_kw": 0.0, "setback_k": 1.0, "ev_floor_soc": 0.1, "tariff": 0.0,
 }  # fmt: skip
 
 
@@ -49,6 +50,15 @@ def test_car_stops_discharging_at_the_floor_and_charging_when_full():
         physics.drive_ev(np.array([11.0]), 600)
     assert physics.ev_soc[0] == pytest.approx(1.0)
     assert physics.drive_ev(np.array([11.0]), 600)[0] == pytest.approx(0)
+
+
+def test_car_is_not_discharged_below_its_owners_floor():
+    physics = one_home()
+    physics._own.ev_floor_soc[:] = 0.5
+    physics.ev_soc[:] = 0.52
+    for _ in range(10):
+        physics.drive_ev(np.array([-10.0]), 600)
+    assert physics.ev_soc[0] == pytest.approx(0.5)
 
 
 def test_car_power_tapers_when_nearly_full():

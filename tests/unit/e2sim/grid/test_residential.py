@@ -41,4 +41,4 @@ def test_residential_without_storage_has_no_storage_report():
     assert parts.storage is None
     assert "storage_report" not in steps(parts, 1)[0]
     kinds = {kind for part in parts.parts for kind in part.set_point_kinds}
-    assert kinds == {"home_set_point"}
+    assert kinds == {"home_set_point", "appliance_set_point"}

@@ -7,6 +7,7 @@ from ric.columns import Table
 from ric.e2.service_models import SERVICE_MODELS, model_of, oid_of
 from ric.e2sm import ccc, grid, kpm
 from ric.errors import TwinRicError
+from ric.schemas import GRID_SCHEMAS
 
 
 def ratio(share: int, name: str = "1-000001") -> ccc.SliceRatio:
@@ -35,10 +36,10 @@ def test_settings_of_a_slice_control_are_its_slices() -> None:
 
 
 def test_settings_of_a_grid_control_are_home_and_column() -> None:
-    columns = {name: np.array([1.0, 2.0]) for name in ("battery_kw", "ev_kw", "hvac_kw", "pv_limit_kw")}
+    columns = {name: np.array([1.0, 2.0]) for name in GRID_SCHEMAS["home_set_point"].columns}
     control = grid.GridControl(Table("home_set_point", ("h1", "h2"), columns, 0), 10, "PRICE")
     settings = model_of((grid.NAME, grid.VERSION)).settings(*grid.encode_control(control))
-    assert len(settings) == 8
+    assert len(settings) == 2 * len(columns)
     assert settings["home_set_point h2 ev_kw"] == 2.0
 
 

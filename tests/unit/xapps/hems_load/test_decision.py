@@ -55,8 +55,18 @@ def test_storage_set_point_of_another_unit_is_none(state):
 
 def test_decision_carries_every_home_in_order(make_state):
     state = make_state(3)
-    points = SetPoints(np.arange(3.0), np.zeros(3), np.zeros(3), np.full(3, 100.0))
+    points = SetPoints(np.arange(3.0), *(np.zeros(3) for _ in range(4)), np.zeros(0, dtype=bool))
     decision = Decision.of(state, points, reason=Reason("TEST"))
     assert decision.homes.ids == state.homes.ids
     np.testing.assert_array_equal(decision.homes["battery_kw"], [0, 1, 2])
     assert decision.storage is None
+    assert decision.appliances is None
+
+
+def test_decision_tells_only_appliances_with_a_job_in_an_open_window(make_state, make_jobs):
+    jobs = make_jobs(3, left_h=[1.0, 0.0, 1.0], opens_h=[0.0, 0.0, 2.0])
+    state = make_state(1, jobs=jobs)
+    points = SetPoints(*(np.zeros(1) for _ in range(5)), np.ones(3, dtype=bool))
+    table = Decision.of(state, points, reason=Reason("TEST")).appliances
+    assert table.ids == ("home-0/0",)
+    assert table["run"][0] == 1.0

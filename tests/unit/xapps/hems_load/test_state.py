@@ -92,8 +92,8 @@ def test_memory_with_feeder_tariff_only_plans_with_constant_prices(tables):
     prices = {"buy_price": np.array([0.31]), "sell_price": np.array([0.07])}
     memory.add(given_tables | {"feeder_report": Table("feeder_report", ("node",), prices, NOW_NS)})
     horizon = memory.state("node", 96).horizon
-    assert set(horizon.buy) == {0.31}
-    assert set(horizon.sell) == {0.07}
+    assert set(horizon.buy.ravel()) == {0.31}
+    assert set(horizon.sell.ravel()) == {0.07}
 
 
 def test_memory_report_of_other_homes_is_refused(tables):

@@ -4,18 +4,22 @@ import numpy as np
 import pytest
 
 from xapps.hems_load.policy import HemsPolicy
-from xapps.hems_load.tracking import NO_LIMIT_KW, PlanNow, SetPoints, must_charge, shed_to_cap, track
+from xapps.hems_load.tracking import NO_LIMIT_KW, PlanNow, track
 
 POLICY = HemsPolicy()
 
 
-def plan(number=1, *, net=0.0, battery=0.0, ev=0.0, hvac=0.0, pv=2.0, expected=2.0):
-    return PlanNow(*(np.full(number, float(value)) for value in (net, battery, ev, hvac, pv, expected)))
+NO_JOBS = np.zeros(0, dtype=bool)
+
+
+def plan(number=1, *, net=0.0, battery=0.0, ev=0.0, hvac=0.0, pv=2.0, expected=2.0, wind=0.0, run=NO_JOBS):
+    values = (net, battery, ev, hvac, pv, expected, wind, wind)
+    return PlanNow(*(np.full(number, float(value)) for value in values), run=run)
 
 
 def points_of(state, plan_now, policy=POLICY):
     points = track(state, plan_now, policy)
-    return points, points.net_kw(state.report["inflexible_kw"], state.report["pv_available_kw"])
+    return points, points.net_kw(state)
 
 
 def test_track_home_that_plans_no_exchange_balances_itself(make_state):
@@ -58,7 +62,7 @@ def test_track_export_forbidden_never_exports(make_state):
         number, inflexible_kw=rng.uniform(0, 4, number), pv_available_kw=rng.uniform(0, 9, number),
         battery_soc=rng.uniform(0, 1, number), ev_connected=rng.integers(0, 2, number),
     )  # fmt: skip
-    now = PlanNow(*(rng.uniform(low, 5, number) for low in (-5, -5, -5, 0, 0, 0)))
+    now = PlanNow(*(rng.uniform(low, 5, number) for low in (-5, -5, -5, 0, 0, 0, 0, 0)), run=NO_JOBS)
     _, net = points_of(state, now, HemsPolicy(export_allowed=False))
     assert net.min() >= -1e-9
 
@@ -75,36 +79,3 @@ def test_track_battery_stays_within_the_energy_that_is_left(make_state):
     state = make_state(1, battery_soc=0.01, inflexible_kw=5.0, pv_available_kw=0.0, ev_connected=0.0)
     points, _ = points_of(state, plan(net=0.0))
     assert points.battery_kw[0] == pytest.approx(-0.01 * 10 * 0.95 * 12)
-
-
-def test_shed_to_cap_takes_batteries_first_and_meets_the_cap(make_state):
-    state = make_state(3, inflexible_kw=3.0, pv_available_kw=0.0, ev_departure_h=12.0)
-    wanted = SetPoints(np.zeros(3), np.full(3, 5.0), np.full(3, 1.0), np.full(3, NO_LIMIT_KW))
-    points, given = shed_to_cap(state, wanted, 20.0, POLICY)
-    net = points.net_kw(state.report["inflexible_kw"], state.report["pv_available_kw"])
-    assert net.sum() == pytest.approx(20.0)
-    assert given.sum() == pytest.approx(7.0)
-    np.testing.assert_allclose(points.ev_kw, 5.0)
-    np.testing.assert_allclose(points.battery_kw, -7 / 3)
-
-
-def test_shed_to_cap_spares_cars_in_a_hurry_and_cold_rooms_and_tells_what_is_missing(make_state):
-    state = make_state(
-        1, inflexible_kw=3.0, pv_available_kw=0.0, battery_soc=0.0, ev_departure_h=1.0, ev_soc=0.3, ev_target_soc=0.8,
-        indoor_c=18.0,
-    )  # fmt: skip
-    assert must_charge(state)[0]
-    wanted = SetPoints(np.zeros(1), np.full(1, 11.0), np.full(1, 4.0), np.full(1, NO_LIMIT_KW))
-    points, given = shed_to_cap(state, wanted, 5.0, POLICY)
-    assert points.ev_kw[0] == 11.0
-    assert points.hvac_kw[0] == 4.0
-    assert points.net_kw(state.report["inflexible_kw"], 0.0).sum() == pytest.approx(18.0)
-    assert given[0] == 0
-
-
-def test_shed_to_cap_does_nothing_below_the_cap(make_state):
-    state = make_state(2, inflexible_kw=1.0, pv_available_kw=0.0)
-    wanted = SetPoints(np.zeros(2), np.ones(2), np.ones(2), np.full(2, NO_LIMIT_KW))
-    points, given = shed_to_cap(state, wanted, 100.0, POLICY)
-    assert not given.any()
-    np.testing.assert_array_equal(points.ev_kw, wanted.ev_kw)
