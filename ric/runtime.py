@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any, ClassVar, Generic, TypeVar
 
 from ric.app_policies import AppPolicies, PolicyOutcome
@@ -23,6 +23,7 @@ from ric.decision import Decided, Reason
 from ric.errors import TwinRicError
 from ric.links import Links
 from ric.pb.twinric.bus.v1.record_pb2 import DecisionRecord
+from ric.scopes import Scope
 from ric.telemetry import trace, trace_id
 
 __all__ = ["App", "AppRuntime"]
@@ -85,8 +86,15 @@ class App(ABC, Generic[ConfigT, PolicyT, StateT, DecisionT]):
     async def act(self, decision: DecisionT) -> None:
         """Send the controls and publish the twins. TwinRicError is counted and told in the decision record."""
 
+    def parts(self) -> Collection[Scope]:
+        """What this app looks after now, as scopes; empty while it does not know yet.
+
+        A policy whose scope covers none of them is SCOPE_NOT_APPLICABLE; `policy.at(part)` is what holds in one.
+        """
+        return (Scope(),)
+
     def applies(self, policy: PolicyT) -> bool:  # noqa: ARG002
-        """Whether the policy's scope covers what this app looks after."""
+        """Whether the policy concerns this app for reasons other than its scope."""
         return True
 
     def policy_outcome(self, policy: PolicyT, decision: DecisionT) -> PolicyOutcome:  # noqa: ARG002
@@ -105,7 +113,9 @@ class AppRuntime:
         self.metrics = links.metrics
         self.metrics.budget_ms.labels(self.spec.name).set(self.spec.budget_ms)
         self.app: App[Any, Any, Any, Any] = app_type(config, self)
-        self.policies = AppPolicies(app_type.policy_type, self.spec, self.metrics, self.app.applies)
+        self.policies = AppPolicies(
+            app_type.policy_type, self.spec, self.metrics, self.app.applies, parts=self.app.parts
+        )
         self.ready = asyncio.Event()
         self._stopping = asyncio.Event()
         self._wake = asyncio.Event()
@@ -282,7 +292,7 @@ class AppRuntime:
             return
         state = self._last_state if state is None else state
         self._last_state = state
-        policy = self.policies.effective()
+        policy, version = self.policies.effective(), self.policies.version
         with trace():
             unfit = forced or self.app.unfit(state)
             decision = None
@@ -298,7 +308,7 @@ class AppRuntime:
             fault = await self._act(decision)
             self._measure(deadline)
             if unfit is None and fault is None:
-                self.policies.confirm(decision, self.app.policy_outcome, self.links.policy_feed)
+                self.policies.confirm(decision, self.app.policy_outcome, self.links.policy_feed, version=version)
             self.elapsed_ms.append(decided_ms)
             if unfit is not None or fault is not None or decision.reason.code not in self.spec.quiet_reasons:
                 await self._publish(decision, unfit, fault, decided_ms)

@@ -6,6 +6,7 @@ from pydantic import Field
 from ric.app_policies import AppPolicies, PolicyOutcome, policy_type_object
 from ric.app_spec import AppSpec, Ric
 from ric.config import FrozenModel
+from ric.scopes import Scope, ScopedPolicy
 from ric.telemetry import Metrics
 
 
@@ -90,3 +91,88 @@ def test_policy_type_object_schema_carries_units_and_ranges():
     assert schema["properties"]["limit_kw"]["description"] == "Limit [kW]."
     assert schema["properties"]["gain"]["maximum"] == 10
     assert schema["additionalProperties"] is False
+
+
+def test_policy_type_object_names_the_unit_of_each_number():
+    fields = policy_type_object(Tuning, SPEC)["policySchema"]["properties"]
+    assert (fields["gain"]["unit"], fields["limit_kw"]["unit"]) == ("1", "kW")
+    assert "unit" not in fields["region"]
+
+
+class Capped(ScopedPolicy):
+    cap_kw: float = Field(default=0.0, ge=0)
+    """Cap [kW]."""
+    gain: float = 1.0
+    """Gain [1]."""
+
+
+class Scoped:
+    """Policies of an app that looks after `parts`, and what it told."""
+
+    def __init__(self, *parts):
+        self.parts = list(parts)
+        self.sink = Sink()
+        self.policies = AppPolicies(Capped, SPEC, Metrics("hello"), lambda _: True, parts=lambda: self.parts)
+
+    def put(self, policy_id, scope, **fields):
+        self.policies.put(policy_id, len(self.sink.told) + 1, {"scope": scope, **fields}, self.sink)
+
+    def confirm(self, **options):
+        self.policies.confirm(None, lambda *_: PolicyOutcome(True), self.sink, **options)
+        return {policy_id: "ENFORCED" if enforced else reason for policy_id, _, enforced, reason, _ in self.sink.told}
+
+
+N1, N2 = Scope(e2_node_id="n1"), Scope(e2_node_id="n2")
+
+
+def test_app_policies_caps_of_two_nodes_hold_side_by_side():
+    app = Scoped(N1, N2)
+    app.put("a", {"e2_node_id": "n1"}, cap_kw=10)
+    app.put("b", {"e2_node_id": "n2"}, cap_kw=20)
+    policy = app.policies.effective()
+    assert [policy.at(part).cap_kw for part in (N1, N2)] == [10, 20]
+    assert app.confirm() == {"a": "ENFORCED", "b": "ENFORCED"}
+
+
+def test_app_policies_scope_that_matches_nothing_is_told_at_once_and_enforced_once_it_does():
+    app = Scoped(N1)
+    app.put("b", {"e2_node_id": "n2"}, cap_kw=20)
+    assert app.sink.told[-1][2:4] == (False, "SCOPE_NOT_APPLICABLE")
+    app.parts.append(N2)
+    assert app.confirm() == {"b": "ENFORCED"}
+    app.parts.remove(N2)
+    assert app.confirm() == {"b": "SCOPE_NOT_APPLICABLE"}
+
+
+def test_app_policies_nothing_is_said_about_scope_while_the_parts_are_unknown():
+    app = Scoped()
+    app.put("b", {"e2_node_id": "n2"}, cap_kw=20)
+    app.put("c", {}, gain=2)
+    assert app.confirm() == {"c": "ENFORCED"}
+
+
+def test_app_policies_overridden_only_where_every_covered_part_is():
+    app = Scoped(N1, N2)
+    app.put("all", {}, cap_kw=5)
+    app.put("one", {"e2_node_id": "n1"}, cap_kw=10)
+    assert app.confirm() == {"all": "ENFORCED", "one": "ENFORCED"}
+    app.put("two", {"e2_node_id": "n2"}, cap_kw=20)
+    assert app.confirm() == {"all": "OTHER_REASON", "one": "ENFORCED", "two": "ENFORCED"}
+
+
+def test_app_policies_policy_that_came_after_the_decision_began_is_not_confirmed_by_it():
+    app = Scoped(N1)
+    app.put("a", {}, cap_kw=5)
+    version = app.policies.version
+    app.put("b", {}, gain=3)
+    assert app.confirm(version=version) == {"a": "ENFORCED"}
+    assert app.confirm() == {"a": "ENFORCED", "b": "ENFORCED"}
+
+
+def test_app_policies_own_test_of_an_app_may_change_its_mind():
+    known = []
+    policies = AppPolicies(Tuning, SPEC, Metrics("hello"), lambda policy: policy.region in known)
+    policies.put("a", 1, {"region": "north", "gain": 2.0}, None)
+    assert policies.effective().gain == 1.0
+    known.append("north")
+    assert policies.effective().gain == 2.0
