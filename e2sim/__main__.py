@@ -21,8 +21,10 @@ from ric.a1.client import A1pClient
 from ric.bus.bus import Twins, open_bus
 from ric.clock import WallClock
 from ric.columns import Table
+from ric.config import validate
 from ric.e3.session import E3Endpoints
 from ric.errors import TwinRicError
+from ric.security import TlsFiles, TlsMaterial, load_tls
 from ric.telemetry import Metrics, configure_logging
 
 __all__ = ["main"]
@@ -53,6 +55,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--bus", default="", help="accepted and ignored: the simulator speaks E2 and E3 only")
     for name in ("setup", "inbound", "outbound"):
         run.add_argument(f"--e3-{name}-endpoint", default="", help=f"ZeroMQ {name} endpoint of the E3 agent")
+    for name, meaning in (("certificate", "certificate"), ("key", "private key"), ("ca", "authority of the RIC")):
+        run.add_argument(f"--tls-{name}-file", type=Path, help=f"mTLS towards the RIC: {meaning} (PEM)")
     run.add_argument("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
     run.set_defaults(command=_run)
     history = commands.add_parser("history", help="put the demand of the two days before a scenario on the twin bus")
@@ -89,7 +93,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 async def _serve(network: Network, options: argparse.Namespace) -> int:
-    agents = E2Agents(network, options.ric, metrics=Metrics("e2sim"))
+    agents = E2Agents(network, options.ric, metrics=Metrics("e2sim"), tls=_tls(options))
     engine = Engine(network, agents, WallClock(), speed=options.speed or None)
     given = E3Endpoints()
     endpoints = E3Endpoints(
@@ -111,6 +115,12 @@ async def _serve(network: Network, options: argparse.Namespace) -> int:
         if options.hold:
             await engine.stopped()
     return 0
+
+
+def _tls(options: argparse.Namespace) -> TlsMaterial | None:
+    files = {name: getattr(options, f"tls_{name}") for name in TlsFiles.model_fields}
+    given = {name: file for name, file in files.items() if file is not None}
+    return load_tls(validate(TlsFiles, given, "CONFIG")) if given else None
 
 
 def _history(options: argparse.Namespace) -> int:

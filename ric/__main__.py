@@ -27,6 +27,7 @@ from ric.bus.bus import COMPACTED_TOPICS, TWIN_REPORTED, open_bus
 from ric.bus.record import decode
 from ric.clock import to_s
 from ric.errors import TwinRicError, nearest
+from ric.security_cli import audit_cli, certs
 from ric.telemetry import Metrics, configure_logging
 from ric.up import HOST, Ports, Supervisor, check_free, processes_of
 
@@ -45,6 +46,8 @@ cli = typer.Typer(
 )
 policy_cli = typer.Typer(help="A1 policies: list, put, delete, status.", no_args_is_help=True)
 cli.add_typer(policy_cli, name="policy")
+cli.add_typer(audit_cli, name="audit")
+cli.command("certs")(certs)
 PIPE_WIDTH = 240
 """Columns of a table that no terminal limits, so that a pipe gets whole ids."""
 out = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)

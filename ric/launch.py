@@ -14,9 +14,10 @@ from ric.app_spec import AppConfig
 from ric.clock import SourceClock, WallClock
 from ric.config import load_config
 from ric.errors import TwinRicError
+from ric.health import health_app
 from ric.links import Links
 from ric.runtime import App, AppRuntime
-from ric.servers import health_app, serve
+from ric.servers import serve
 from ric.telemetry import configure_logging
 
 __all__ = ["main"]

@@ -133,7 +133,7 @@ def overview_router(
         after: int = Query(default=0, ge=0), limit: int = Query(default=100, ge=1, le=1_000), verify: bool = False
     ) -> dict[str, Any]:
         """Audit rows numbered above `after`; with `verify` (which reads the whole log) the chain's `head` too."""
-        head = (await asyncio.to_thread(sdl.verify_audit)).hex() if verify else None
+        head = str(await asyncio.to_thread(sdl.verify_audit)) if verify else None
         rows = await asyncio.to_thread(sdl.audit_rows, after=after, limit=limit)
         entries = [
             {

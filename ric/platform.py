@@ -25,13 +25,14 @@ from ric.delivery import Delivery
 from ric.e2.platform import E2Platform
 from ric.e2sm import dapp
 from ric.errors import TwinRicError
+from ric.health import health_app
 from ric.o1.alarms import AlarmDelays
 from ric.o1.fault_service import FaultService, alarm_router
 from ric.overview import ConflictLog, overview_router
 from ric.pb.twinric.a1.v1.policy_pb2_grpc import add_PolicyServiceServicer_to_server
-from ric.sdl import Sdl
+from ric.sdl import STORE_FILE, Sdl
 from ric.security import RateLimit, TlsFiles, TokenVerifier, check_binding, load_tls, read_secret
-from ric.servers import bind_grpc, grpc_server, health_app, serve
+from ric.servers import bind_grpc, grpc_server, serve
 from ric.telemetry import Metrics, configure_logging, logger
 
 __all__ = ["BoundAddresses", "RicConfig", "RicPlatform", "serve_platform"]
@@ -77,6 +78,9 @@ class RicConfig(FrozenModel):
     """Issuer that tokens must name."""
     rest_requests_per_s: float = Field(default=200.0, gt=0, le=1e6)
     """Requests per second and client address that the REST server answers on average; four times as many at once."""
+    grpc_calls_per_s: float = Field(default=2_000.0, gt=0, le=1e6)
+    """Calls per second and client address that the A1 service towards apps answers on average; four times as many at
+    once. A stream is one call."""
     ves_url: str = Field(default="", pattern=r"^(https?://\S+)?$")
     """VES 7.2.1 collector that fault events are posted to; empty for none."""
     ves_credentials_file: Path | None = None
@@ -178,7 +182,7 @@ class RicPlatform:
     async def _start_a1_grpc(self, stack: AsyncExitStack) -> int:
         address = self.config.a1_address
         self._check("a1_address", address.rpartition(":")[0], self._tls is not None)
-        server = grpc_server(self.metrics)
+        server = grpc_server(self.metrics, limit=_limit(self.config.grpc_calls_per_s))
         add_PolicyServiceServicer_to_server(self.a1, server)
         port = bind_grpc(server, "a1_address", address, self._tls)
         await server.start()
@@ -188,8 +192,7 @@ class RicPlatform:
     async def _start_rest(self, stack: AsyncExitStack) -> str:
         config = self.config
         self._check("a1_host", config.a1_host, self._rest_tls is not None)
-        limit = RateLimit(config.rest_requests_per_s, burst=max(1, round(4 * config.rest_requests_per_s)))
-        app = a1_app(self.a1, self.metrics, verifier=self._verifier, limit=limit)
+        app = a1_app(self.a1, self.metrics, verifier=self._verifier, limit=_limit(config.rest_requests_per_s))
         app.include_router(alarm_router(self.faults, self._verifier))
         app.include_router(overview_router(self.e2, self.a1, self.sdl, self.conflicts, self._verifier))
         port = await stack.enter_async_context(serve(app, config.a1_host, config.a1_port, self._rest_tls))
@@ -224,6 +227,10 @@ class RicPlatform:
         return {"Authorization": f"Basic {base64.b64encode(secret.encode()).decode()}"} if secret else {}
 
 
+def _limit(per_s: float) -> RateLimit:
+    return RateLimit(per_s, burst=max(1, round(4 * per_s)))
+
+
 def _store(data_dir: str) -> Path | None:
     if not data_dir:
         return None
@@ -232,7 +239,7 @@ def _store(data_dir: str) -> Path | None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TwinRicError("CONFIG-RANGE", "data_dir", data_dir, "a folder that can be written") from error
-    return folder / "ric.sqlite"
+    return folder / STORE_FILE
 
 
 def _host(host: str) -> str:

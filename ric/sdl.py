@@ -14,13 +14,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from ric.clock import Clock, to_ns
 from ric.errors import TwinRicError
 
-__all__ = ["AuditEntry", "AuditRow", "Change", "Sdl"]
+__all__ = ["STORE_FILE", "AuditEntry", "AuditHead", "AuditRow", "Change", "Sdl"]
 
-LAYOUT_VERSION = 1
+STORE_FILE = "ric.sqlite"
+"""Name of the store in the RIC's `data_dir`."""
+LAYOUT_VERSION = 2
+"""1 kept no copy of the audit log's head."""
+HEAD = ("audit", "head")
 _LAYOUT = """
 CREATE TABLE IF NOT EXISTS entry (
   namespace TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (namespace, key)
@@ -61,6 +66,16 @@ class AuditRow:
     hash: bytes
 
 
+class AuditHead(NamedTuple):
+    """Number and hash of the newest row, (0, b"") for an empty log; in text `NUMBER:HASH`."""
+
+    number: int
+    hash: bytes
+
+    def __str__(self) -> str:
+        return f"{self.number}:{self.hash.hex()}"
+
+
 class Sdl:
     """The store at `path`, or one in memory for None. Threads may share it; every method is synchronous.
 
@@ -80,8 +95,10 @@ class Sdl:
                 version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
                 if version > LAYOUT_VERSION:
                     raise TwinRicError("SDL-FAILED", "layout version", version, f"at most {LAYOUT_VERSION}")
-                self._db.executescript(_LAYOUT)
-                self._db.execute(f"PRAGMA user_version = {LAYOUT_VERSION}")
+                if version < LAYOUT_VERSION:
+                    self._db.executescript(_LAYOUT)
+                    self._keep_head(self._newest())
+                    self._db.execute(f"PRAGMA user_version = {LAYOUT_VERSION}")
         except TwinRicError:
             self._db.close()
             raise
@@ -119,28 +136,44 @@ class Sdl:
                 for number, time_ns, actor, action, subject, details, octets in rows.fetchall()
             ]
 
-    def verify_audit(self, expected_head: bytes | None = None) -> bytes:
-        """The hash of the newest row, once every row matches the chain.
+    def verify_audit(self, anchor: tuple[int, bytes] | None = None) -> AuditHead:
+        """The head of the log, once every row matches the chain and the newest is the one that the store noted.
 
-        A log cut off at its end still matches itself: hand in the head kept elsewhere to see that too.
-        Raises TwinRicError (AUDIT-TAMPERED) naming the first row that does not match.
+        Whoever can write the file can rewrite all of it: hand in an `anchor`, a head (number, hash) noted elsewhere at
+        any time, which the log must still contain. Raises TwinRicError (AUDIT-TAMPERED) naming the first row that does
+        not match.
         """
-        previous, number = b"", 0
-        while rows := self.audit_rows(after=number):
+        head, is_anchored = AuditHead(0, b""), anchor is None
+        while rows := self.audit_rows(after=head.number):
             for row in rows:
-                number += 1
-                if row.number != number or row.hash != _hash(previous, row.number, row.time_ns, row.entry):
+                number = head.number + 1
+                if row.number != number or row.hash != _hash(head.hash, row.number, row.time_ns, row.entry):
                     raise TwinRicError("AUDIT-TAMPERED", "audit.number", row.number, f"row {number} of the hash chain")
-                previous = row.hash
-        if expected_head is not None and previous != expected_head:
-            raise TwinRicError("AUDIT-TAMPERED", "audit.head", previous.hex(), expected_head.hex())
-        return previous
+                head = AuditHead(number, row.hash)
+                is_anchored = is_anchored or head == anchor
+        noted = self.read(HEAD[0]).get(HEAD[1])
+        if str(head) != noted and not self._grew_past(head):
+            raise TwinRicError("AUDIT-TAMPERED", "audit.head", str(head), f"the head that the store noted, {noted}")
+        if anchor is not None and not is_anchored:
+            raise TwinRicError("AUDIT-TAMPERED", "audit.anchor", str(head), f"a log that holds {AuditHead(*anchor)}")
+        return head
+
+    def _grew_past(self, head: AuditHead) -> bool:
+        """Whether rows were appended, by whoever runs on this store, since `head` was the newest."""
+        with self._lock, self._failures():
+            return self._newest().number > head.number
+
+    def _newest(self) -> AuditHead:
+        row = self._db.execute("SELECT number, hash FROM audit ORDER BY number DESC LIMIT 1").fetchone()
+        return AuditHead(*(row or (0, b"")))
+
+    def _keep_head(self, head: AuditHead) -> None:
+        self._db.execute("INSERT OR REPLACE INTO entry VALUES (?, ?, ?)", (*HEAD, str(head)))
 
     def _append(self, entries: Sequence[AuditEntry]) -> None:
         if not entries:
             return
-        newest = self._db.execute("SELECT number, hash FROM audit ORDER BY number DESC LIMIT 1").fetchone()
-        number, previous = newest or (0, b"")
+        number, previous = self._newest()
         time_ns = to_ns(self._clock.now_s())
         for entry in entries:
             number += 1
@@ -148,16 +181,18 @@ class Sdl:
             details = json.dumps(entry.details, sort_keys=True)
             row = (number, time_ns, entry.actor, entry.action, entry.subject, details, previous)
             self._db.execute("INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        self._keep_head(AuditHead(number, previous))
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # SQLite rolls back by itself when the disk is full
+                self._db.execute("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
 
     @contextmanager
     def _failures(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Servers and channels of the house: limits, TLS, bearer scopes, error translation, health.
+"""Servers and channels of the house: limits, TLS, bearer scopes, error translation.
 
 Transports render one :class:`~ric.errors.TwinRicError`: gRPC as status and trailing metadata, HTTP as problem+json.
 """
@@ -19,9 +19,8 @@ import grpc
 import uvicorn
 from fastapi import FastAPI, Request, Security
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.responses import JSONResponse, Response
 from fastapi.security import HTTPBearer
-from prometheus_client import generate_latest
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -31,7 +30,7 @@ from ric.security import RateLimit, TlsMaterial, TokenVerifier
 from ric.telemetry import Metrics, logger
 
 __all__ = [
-    "ErrorTranslation", "bind_grpc", "error_of_rpc", "grpc_channel", "grpc_server", "health_app", "problem_of",
+    "ErrorTranslation", "bind_grpc", "error_of_rpc", "grpc_channel", "grpc_server", "problem_of",
     "require_scope", "rest_app", "serve",
 ]  # fmt: skip
 
@@ -50,15 +49,20 @@ _log = logger("servers")
 # gRPC ---------------------------------------------------------------------------------------------------------------
 
 
-def grpc_server(metrics: Metrics, *, max_bytes: int = GRPC_MAX_BYTES) -> grpc.aio.Server:
-    """A gRPC server, not yet bound, that translates TwinRicError and answers INTERNAL to anything unexpected."""
+def grpc_server(
+    metrics: Metrics, *, max_bytes: int = GRPC_MAX_BYTES, limit: RateLimit | None = None
+) -> grpc.aio.Server:
+    """A gRPC server, not yet bound, that translates TwinRicError and answers INTERNAL to anything unexpected.
+
+    `limit` counts calls per client; a stream is one call.
+    """
     options = [
         *_size_options(max_bytes), *_KEEP_ALIVE, ("grpc.so_reuseport", 0),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
         # A process that was starved of CPU sends its pings in a bunch; that is no reason to hang up on it.
         ("grpc.http2.max_ping_strikes", 0),
     ]  # fmt: skip
-    return grpc.aio.server(interceptors=[ErrorTranslation(metrics)], options=options)
+    return grpc.aio.server(interceptors=[ErrorTranslation(metrics, limit)], options=options)
 
 
 def bind_grpc(server: grpc.aio.Server, field: str, address: str, tls: TlsMaterial | None) -> int:
@@ -113,8 +117,9 @@ def _faults(payload: bytes) -> list[Fault]:
 class ErrorTranslation(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs only
     """Turns errors of a servicer into gRPC statuses and counts them, so that a bad message never ends the process."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, limit: RateLimit | None = None) -> None:
         self._metrics = metrics
+        self._limit = limit
 
     async def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]], details: grpc.HandlerCallDetails
@@ -133,6 +138,7 @@ class ErrorTranslation(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  #
     def _unary(self, behaviour: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             try:
+                self._admit(context)
                 return await behaviour(request, context)
             except Exception as error:  # noqa: BLE001 - the one translator of this transport
                 await self._abort(context, error)
@@ -142,6 +148,7 @@ class ErrorTranslation(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  #
     def _stream(self, behaviour: Callable[..., AsyncIterator[Any]]) -> Callable[..., AsyncIterator[Any]]:
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
             try:
+                self._admit(context)
                 async with contextlib.aclosing(cast(Any, behaviour(request, context))) as answers:
                     async for answer in answers:
                         yield answer
@@ -149,6 +156,10 @@ class ErrorTranslation(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  #
                 await self._abort(context, error)
 
         return call
+
+    def _admit(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        if self._limit is not None:  # "ipv4:127.0.0.1:5151": the port tells connections apart, not clients
+            self._limit.check(context.peer().rpartition(":")[0], time.monotonic())
 
     async def _abort(self, context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> None:
         if isinstance(error, grpc.aio.AbortError):
@@ -316,29 +327,6 @@ class _Exchange:
         if self.fault is None or self.started:
             self.started = True
             await self._send(message)
-
-
-def health_app(
-    ready: Callable[[], bool], metrics: Metrics, parts: Callable[[], Mapping[str, bool]] | None = None
-) -> FastAPI:
-    """Liveness `/healthz`, readiness `/readyz` (503 until ready; names the `parts` that are not) and `/metrics`."""
-    app = rest_app("TwinRIC health", metrics)
-
-    @app.get("/healthz")
-    async def healthz() -> dict[str, str]:
-        return {"status": "alive"}
-
-    @app.get("/readyz")
-    async def readyz() -> Response:
-        states = dict(parts()) if parts else {}
-        is_ready = ready() and all(states.values())
-        return JSONResponse({"ready": is_ready, "parts": states}, 200 if is_ready else 503)
-
-    @app.get("/metrics")
-    async def prometheus() -> Response:
-        return PlainTextResponse(generate_latest(metrics.registry), media_type="text/plain; version=0.0.4")
-
-    return app
 
 
 class _Server(uvicorn.Server):  # type: ignore[misc]  # uvicorn is not followed by mypy

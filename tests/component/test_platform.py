@@ -129,7 +129,7 @@ async def test_platform_controls_are_audited_and_conflicts_explained(tmp_path: P
             assert [(row["actor"], row["details"]["outcome"]) for row in audit["rows"]] == [
                 ("first", "acknowledged"), ("second", "E2-CONFLICT"),
             ]  # fmt: skip
-            assert audit["head"] == audit["rows"][-1]["hash"]
+            assert audit["head"] == f"{audit['rows'][-1]['number']}:{audit['rows'][-1]['hash']}"
     finally:
         await node.stop()
         await platform.stop()

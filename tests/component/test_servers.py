@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
-import ipaddress
 import ssl
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -14,17 +12,14 @@ from typing import Any
 import grpc
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
+from ric.certificates import CertificateAuthority
 from ric.clock import WallClock
 from ric.delivery import MAX_WAITING, Delivery, RetryPlan
 from ric.errors import Fault, TwinRicError
-from ric.security import TlsFiles, TlsMaterial, load_tls
+from ric.security import RateLimit, TlsMaterial, load_tls
 from ric.servers import bind_grpc, error_of_rpc, grpc_channel, grpc_server, rest_app, serve
 from ric.telemetry import Metrics
 
@@ -50,9 +45,9 @@ async def _stream(request: bytes, context: Any) -> AsyncIterator[bytes]:
 
 
 @contextlib.asynccontextmanager
-async def _server(tls: TlsMaterial | None = None) -> AsyncIterator[tuple[int, Metrics]]:
+async def _server(tls: TlsMaterial | None = None, **limits: Any) -> AsyncIterator[tuple[int, Metrics]]:
     metrics = Metrics("test")
-    server = grpc_server(metrics)
+    server = grpc_server(metrics, **limits)
     methods = {
         "Refuse": grpc.unary_unary_rpc_method_handler(_refuse), "Crash": grpc.unary_unary_rpc_method_handler(_crash),
         "Abort": grpc.unary_unary_rpc_method_handler(_abort), "Stream": grpc.unary_stream_rpc_method_handler(_stream),
@@ -103,6 +98,29 @@ async def test_grpc_abort_of_a_servicer_passes_unchanged() -> None:
         assert metrics.refused.labels("test", "INTERNAL")._value.get() == 0
 
 
+async def test_grpc_message_that_is_too_large_is_a_typed_refusal_and_the_next_is_served() -> None:
+    async with _server(max_bytes=1_000) as (port, _), grpc_channel(f"127.0.0.1:{port}") as channel:
+        for size, code in ((10_000, "LIMIT-SIZE"), (10, "A1-RANGE"), (1_000_000, "LIMIT-SIZE"), (10, "A1-RANGE")):
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                await channel.unary_unary("/t.T/Refuse")(bytes(size))
+            assert error_of_rpc(raised.value, "peer", "E2-LOST").code == code
+
+
+@pytest.mark.parametrize("method", ["Refuse", "Stream"])
+async def test_grpc_calls_beyond_the_rate_are_typed_refusals(method: str) -> None:
+    limit = RateLimit(per_s=0.001, burst=2)
+    async with _server(limit=limit) as (port, metrics), grpc_channel(f"127.0.0.1:{port}") as channel:
+        codes = []
+        for _ in range(4):
+            call = channel.unary_stream(f"/t.T/{method}")(b"")
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                async for _ in call:
+                    pass
+            codes.append(error_of_rpc(raised.value, "peer", "E2-LOST").code)
+        assert codes == ["A1-RANGE"] * 2 + ["LIMIT-RATE"] * 2
+        assert metrics.refused.labels("test", "LIMIT-RATE")._value.get() == 2
+
+
 async def test_addresses_in_use_are_refused_by_name() -> None:
     async with _server() as (port, metrics):
         with pytest.raises(TwinRicError, match=rf"CONFIG-RANGE node_address = '127.0.0.1:{port}'"):
@@ -116,45 +134,8 @@ async def test_addresses_in_use_are_refused_by_name() -> None:
 # TLS ----------------------------------------------------------------------------------------------------------------
 
 
-def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-    return key.private_bytes(encoding, form, serialization.NoEncryption())
-
-
-class _Authority:
-    """A certificate authority that lives as long as one test."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        folder.mkdir()
-        self.key = ec.generate_private_key(ec.SECP256R1())
-        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test authority")])
-        self.ca_file = folder / "ca.pem"
-        self.ca_file.write_bytes(self._certificate(self.name, self.key, is_authority=True))
-
-    def issue(self, name: str, *, with_ca: bool = True) -> TlsFiles:
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        certificate, key_file = self.folder / f"{name}.pem", self.folder / f"{name}.key"
-        certificate.write_bytes(self._certificate(subject, key))
-        key_file.write_bytes(_pem(key))
-        return TlsFiles(certificate_file=certificate, key_file=key_file, ca_file=self.ca_file if with_ca else None)
-
-    def _certificate(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, *, is_authority: bool = False) -> bytes:
-        now = datetime.datetime.now(datetime.UTC)
-        names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-        builder = (
-            x509.CertificateBuilder(self.name, subject, key.public_key(), x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(hours=1))
-            .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
-            .add_extension(names, critical=False)
-        )
-        return builder.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-
-
 async def test_grpc_mtls_takes_our_clients_and_no_others(tmp_path: Path) -> None:
-    ours, theirs = _Authority(tmp_path / "ours"), _Authority(tmp_path / "theirs")
+    ours, theirs = CertificateAuthority(tmp_path / "ours"), CertificateAuthority(tmp_path / "theirs")
     stranger = theirs.issue("stranger").model_copy(update={"ca_file": ours.ca_file})
     async with _server(load_tls(ours.issue("ric"))) as (port, _):
         address = f"127.0.0.1:{port}"
@@ -169,10 +150,10 @@ async def test_grpc_mtls_takes_our_clients_and_no_others(tmp_path: Path) -> None
 
 
 async def test_rest_over_tls(tmp_path: Path) -> None:
-    authority = _Authority(tmp_path / "ours")
+    authority = CertificateAuthority(tmp_path / "ours")
     app = rest_app("t", Metrics("t"))
     trust = ssl.create_default_context(cafile=str(authority.ca_file))
-    tls = load_tls(authority.issue("ric", with_ca=False))
+    tls = load_tls(authority.issue("ric").model_copy(update={"ca_file": None}))
     async with (
         serve(app, "127.0.0.1", 0, tls) as port,
         httpx.AsyncClient(verify=trust, trust_env=False) as client,

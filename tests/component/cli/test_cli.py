@@ -37,6 +37,7 @@ POLICY_TYPE = {"policyTypeId": TYPE_ID, "policySchema": SCHEMA, "statusSchema": 
 COMMANDS = [
     [], ["demo"], ["up"], ["serve"], ["apps"], ["policy"], ["policy", "list"], ["policy", "put"], ["policy", "delete"],
     ["policy", "status"], ["policy", "types"], ["twins"], ["alarms"], ["bench"],
+    ["certs"], ["audit"], ["audit", "verify"], ["audit", "list"],
 ]  # fmt: skip
 
 
@@ -137,7 +138,7 @@ def test_help_of_every_command_says_what_it_is_for(words: list[str]) -> None:
 
 def test_every_command_is_in_the_list_above() -> None:
     named = {info.name or info.callback.__name__ for info in command.cli.registered_commands if info.callback}
-    assert named == {words[0] for words in COMMANDS if words} - {"policy"} | {"sim"}
+    assert named == {words[0] for words in COMMANDS if words} - {"policy", "audit"} | {"sim"}
 
 
 def test_sim_help_is_the_simulators_own() -> None:

@@ -67,8 +67,10 @@ def test_audit_chain_verifies_over_any_batches(sizes: list[int]) -> None:
         sdl.commit([], _entries(size))
     rows = sdl.audit_rows()
     assert [row.number for row in rows] == list(range(1, sum(sizes) + 1))
-    head = rows[-1].hash if rows else b""
-    assert sdl.verify_audit() == sdl.verify_audit(head) == head
+    head = sdl.verify_audit()
+    assert head == ((len(rows), rows[-1].hash) if rows else (0, b""))
+    for row in rows:  # a log that has grown since still holds every head that it had
+        assert sdl.verify_audit((row.number, row.hash)) == head
     sdl.close()
 
 
@@ -99,19 +101,80 @@ def test_audit_tampering_is_found_at_the_row(path: Path, statement: str, number:
     sdl.close()
 
 
-def test_audit_cut_at_its_end_is_found_with_the_head_kept_elsewhere(path: Path) -> None:
+FORGED = "INSERT OR REPLACE INTO entry VALUES ('audit', 'head', (SELECT number || ':' || lower(hex(hash)) "
+FORGED += "FROM audit ORDER BY number DESC LIMIT 1))"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        pytest.param("DELETE FROM audit WHERE number = 5", id="last row cut off"),
+        pytest.param("DELETE FROM audit", id="all rows cut off"),
+        pytest.param("DELETE FROM entry WHERE namespace = 'audit'", id="note of the head removed"),
+    ],
+)
+def test_audit_cut_at_its_end_is_found_by_the_head_that_the_store_noted(path: Path, statement: str) -> None:
+    sdl = _tamper(path, statement)
+    with pytest.raises(TwinRicError, match=r"AUDIT-TAMPERED audit\.head"):
+        sdl.verify_audit()
+    sdl.close()
+
+
+def test_audit_rows_in_another_order_are_found(path: Path) -> None:
+    swap = "UPDATE audit SET number = CASE number WHEN 2 THEN -3 WHEN 3 THEN -2 END WHERE number IN (2, 3)"
+    sdl = _tamper(path, swap)
+    sdl._db.execute("UPDATE audit SET number = -number WHERE number < 0")
+    with pytest.raises(TwinRicError, match=r"AUDIT-TAMPERED audit\.number = 2"):
+        sdl.verify_audit()
+    sdl.close()
+
+
+def test_audit_cut_with_its_note_is_found_with_the_head_kept_elsewhere(path: Path) -> None:
     sdl = Sdl(path, CLOCK)
     sdl.commit([], _entries(5))
     head = sdl.verify_audit()
     sdl.close()
     with sqlite3.connect(path) as db:
         db.execute("DELETE FROM audit WHERE number = 5")
+        db.execute(FORGED)
     db.close()
     again = Sdl(path, CLOCK)
     again.verify_audit()
-    with pytest.raises(TwinRicError, match=r"AUDIT-TAMPERED audit\.head"):
+    with pytest.raises(TwinRicError, match=r"AUDIT-TAMPERED audit\.anchor"):
+        again.verify_audit(head)
+    again.commit([], _entries(2))  # grown again, to the same length and beyond
+    with pytest.raises(TwinRicError, match=r"AUDIT-TAMPERED audit\.anchor"):
         again.verify_audit(head)
     again.close()
+
+
+def test_audit_of_the_first_layout_gets_its_head_noted(path: Path) -> None:
+    sdl = Sdl(path, CLOCK)
+    sdl.commit([], _entries(3))
+    head = sdl.verify_audit()
+    sdl.close()
+    with sqlite3.connect(path) as db:
+        db.execute("DELETE FROM entry")
+        db.execute("PRAGMA user_version = 1")
+    db.close()
+    again = Sdl(path, CLOCK)
+    assert again.verify_audit(head) == head
+    again.close()
+
+
+def test_sdl_full_disk_loses_nothing_and_takes_changes_again(path: Path) -> None:
+    sdl = Sdl(path, CLOCK)
+    sdl.commit([Change("a", "kept", "x" * 1_000)], _entries(2))
+    pages = sdl._db.execute("PRAGMA page_count").fetchone()[0]
+    sdl._db.execute(f"PRAGMA max_page_count = {pages + 2}")
+    with pytest.raises(TwinRicError, match="SDL-FAILED"):
+        sdl.commit([Change("a", "big", "y" * 100_000)], _entries(1))
+    assert sdl.read("a") == {"kept": "x" * 1_000}
+    assert sdl.verify_audit().number == 2
+    sdl._db.execute("PRAGMA max_page_count = 1000000")
+    sdl.commit([Change("a", "big", "y" * 100_000)], _entries(1))
+    assert sdl.verify_audit().number == 3
+    sdl.close()
 
 
 def test_audit_pages_through_rows() -> None:

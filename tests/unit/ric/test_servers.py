@@ -14,7 +14,7 @@ from fastapi import Depends
 
 from ric.errors import CATALOGUE, Fault, TwinRicError
 from ric.security import TokenVerifier
-from ric.servers import FAULTS_KEY, error_of_rpc, health_app, problem_of, require_scope, rest_app
+from ric.servers import FAULTS_KEY, error_of_rpc, problem_of, require_scope, rest_app
 from ric.telemetry import Metrics
 
 
@@ -115,13 +115,3 @@ async def test_require_scope_guards_only_with_a_verifier() -> None:
 
         async with client_of(app) as client:
             assert (await client.get("/x")).status_code == status
-
-
-@pytest.mark.parametrize(
-    ("ready", "parts", "status"),
-    [(True, {"bus": True}, 200), (False, {"bus": True}, 503), (True, {"bus": False}, 503), (True, {}, 200)],
-)
-async def test_readiness_names_its_parts(ready: bool, parts: dict[str, bool], status: int) -> None:
-    async with client_of(health_app(lambda: ready, Metrics("t"), lambda: parts)) as client:
-        answer = await client.get("/readyz")
-    assert (answer.status_code, answer.json()) == (status, {"ready": status == 200, "parts": parts})
