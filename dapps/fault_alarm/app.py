@@ -19,6 +19,7 @@ from ric.errors import TwinRicError
 from ric.learned import LearnedModel
 from ric.pb.twinric.bus.v1.record_pb2 import Alarm, PerceivedSeverity
 from ric.runtime import App, AppRuntime
+from ric.scopes import Scope
 from ric.telemetry import trace_id
 
 __all__ = ["FaultAlarmApp", "lock_memory"]
@@ -48,6 +49,7 @@ class FaultAlarmApp(App[FaultAlarmConfig, FaultAlarmPolicy, State, Decision]):
         self._memory = Memory.empty()
         self._newest: Waveform | None = None
         self._began_s = 0.0
+        self._part = Scope(region=config.feeder)
         self._model: LearnedModel | None = None
         self._model_fault: Reason | None = None
         try:
@@ -98,13 +100,17 @@ class FaultAlarmApp(App[FaultAlarmConfig, FaultAlarmPolicy, State, Decision]):
         """The classifier's findings."""
         if self._model is None:
             raise TwinRicError("MODEL-MISSING", "model_path", str(self.config.model_path), "an ONNX file")
-        return detect_faults(state, policy, self._model)
+        return detect_faults(state, policy.at(self._part), self._model)
 
     def fallback(self, state: State | None, policy: FaultAlarmPolicy, reason: Reason) -> Decision | None:
         """The relay's findings; without new windows the alarms stay as they are."""
         if state is None or reason.code == "STALE_INPUT":
             return None
-        return threshold_relay(state, policy, reason)
+        return threshold_relay(state, policy.at(self._part), reason)
+
+    def parts(self) -> tuple[Scope, ...]:
+        """The feeder that the DU serves, as a region."""
+        return (self._part,)
 
     async def act(self, decision: Decision) -> None:
         """Report what is raised or cleared."""

@@ -18,6 +18,7 @@ from ric.decision import Reason
 from ric.errors import TwinRicError
 from ric.learned import LearnedModel
 from ric.runtime import App, AppRuntime
+from ric.scopes import Scope
 
 __all__ = ["DemandTwinApp"]
 
@@ -87,13 +88,18 @@ class DemandTwinApp(App[DemandTwinConfig, DemandTwinPolicy, State, Decision]):
 
     def decide(self, state: State, policy: DemandTwinPolicy) -> Decision:
         """The learned twin's forecast, or the naive one where the policy asks for it."""
+        policy = policy.at(Scope(e2_node_id=state.node))
         if policy.method == "seasonal_naive" or self._models is None:
             return seasonal_naive(state, policy, Reason("POLICY_NAIVE"))
         return forecast_demand(state, policy, *self._models)
 
     def fallback(self, state: State | None, policy: DemandTwinPolicy, reason: Reason) -> Decision | None:
         """Seasonal-naive, marked."""
-        return None if state is None else seasonal_naive(state, policy, reason)
+        return None if state is None else seasonal_naive(state, policy.at(Scope(e2_node_id=state.node)), reason)
+
+    def parts(self) -> tuple[Scope, ...]:
+        """The nodes whose demand is known."""
+        return tuple(Scope(e2_node_id=node) for node in self._windows)
 
     async def act(self, decision: Decision) -> None:
         """Publish the forecasts, and the window that a restart rebuilds from."""

@@ -6,14 +6,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from ric.config import FrozenModel
+from ric.scopes import ScopedPolicy
 
 __all__ = ["POLICY_TYPE_ID", "DemandTwinPolicy"]
 
 POLICY_TYPE_ID = "twinric_demand_twin_1.0.0"
 
 
-class DemandTwinPolicy(FrozenModel):
+class DemandTwinPolicy(ScopedPolicy):
     """How far and by which method demand is forecast."""
 
     horizon_h: int = Field(default=48, ge=1, le=48)

@@ -15,6 +15,7 @@ from ric.bus.record import TwinState
 from ric.clock import to_s
 from ric.decision import Reason
 from ric.runtime import App, AppRuntime
+from ric.scopes import Scope
 
 __all__ = ["StorageSchedulingApp"]
 
@@ -76,11 +77,15 @@ class StorageSchedulingApp(App[StorageSchedulingConfig, StorageSchedulingPolicy,
 
     def decide(self, state: State, policy: StorageSchedulingPolicy) -> Decision:
         """The least-cost schedule."""
-        return schedule_storage(state, policy)
+        return schedule_storage(state, policy.at(Scope(e2_node_id=state.node)))
 
     def fallback(self, state: State | None, policy: StorageSchedulingPolicy, reason: Reason) -> Decision | None:
         """Hold the state of charge, keep the reserve."""
-        return None if state is None else hold_soc(state, policy, reason)
+        return None if state is None else hold_soc(state, policy.at(Scope(e2_node_id=state.node)), reason)
+
+    def parts(self) -> tuple[Scope, ...]:
+        """The nodes that have storage."""
+        return tuple(Scope(e2_node_id=node) for node, twins in self._nodes.items() if twins.storage is not None)
 
     async def act(self, decision: Decision) -> None:
         """Publish the schedule; put, move or delete the import cap."""

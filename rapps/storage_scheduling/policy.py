@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from ric.config import FrozenModel
+from ric.scopes import ScopedPolicy
 
 __all__ = ["POLICY_TYPE_ID", "StorageSchedulingPolicy"]
 
 POLICY_TYPE_ID = "twinric_storage_scheduling_1.0.0"
 
 
-class StorageSchedulingPolicy(FrozenModel):
+class StorageSchedulingPolicy(ScopedPolicy):
     """Prices and limits of the storage schedule."""
 
     reserve_share: float = Field(default=0.1, ge=0, le=1)

@@ -16,6 +16,7 @@ from ric.errors import Fault, TwinRicError
 from ric.learned import LearnedModel, load_model
 from ric.pb.twinric.bus.v1 import record_pb2
 from ric.runtime import App, AppRuntime
+from ric.scopes import Scope
 from ric.telemetry import trace_id
 from xapps.microgrid_guard.config import GuardConfig
 from xapps.microgrid_guard.fallback import hold_last_good
@@ -98,6 +99,11 @@ class MicrogridGuardApp(App[GuardConfig, GuardPolicy, State, Decision]):
     def fallback(self, state: State | None, policy: GuardPolicy, reason: Reason) -> Decision | None:
         """Last good values, and alarms by R alone."""
         return None if state is None else hold_last_good(state, policy, reason, self.config)
+
+    def parts(self) -> tuple[Scope, ...]:
+        """The microgrids that have reported."""
+        memories = self._memories.items()
+        return tuple(Scope(e2_node_id=node, microgrid=name) for node, memory in memories for name in memory.ids)
 
     async def act(self, decision: Decision) -> None:
         """Alarms first, then substitutions, then twins. What one node refuses does not stop the others."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from xapps.microgrid_guard.policy import GuardPolicy
+from xapps.microgrid_guard.policy import AgentPolicies
 
 __all__ = ["Verdict", "Watch", "watched"]
 
@@ -63,27 +63,25 @@ def watched(
     time_ns: int,
     continuous: bool,
     armed: bool,
-    policy: GuardPolicy,
+    policies: AgentPolicies,
 ) -> Verdict:
     """The watch one sample later. Arrays (M,): `error` [1] against the twin, `stated` contribution factor, `alive`.
 
     Suspicion does not outlive a gap (`continuous` false) and starts only when `armed`; agreement may span a gap.
     """
-    led = error >= policy.dominance * error.max(initial=0.0)
-    suspect = (error > policy.threshold) & led
-    if policy.use_liveness:
-        suspect |= ~alive
+    led = error >= policies.dominance * error.max(initial=0.0)
+    suspect = (error > policies.threshold) & led | policies.use_liveness & ~alive
     alarmed = watch.alarm_ns > 0
     earlier = watch.suspect_ns if continuous else np.zeros_like(watch.suspect_ns)
     suspect_ns = np.where(suspect & ~alarmed & armed, np.where(earlier > 0, earlier, time_ns), 0)
-    raised = (suspect_ns > 0) & (time_ns - suspect_ns >= _ns(policy.tau_s))
+    raised = (suspect_ns > 0) & (time_ns - suspect_ns >= policies.tau_ns)
 
-    agrees = alarmed & alive & (error < policy.release_ratio * policy.threshold)
+    agrees = alarmed & alive & (error < policies.release_ratio * policies.threshold)
     agree_ns = np.where(agrees, np.where(watch.agree_ns > 0, watch.agree_ns, time_ns), 0)
-    cleared = (agree_ns > 0) & (time_ns - agree_ns >= _ns(policy.release_s))
+    cleared = (agree_ns > 0) & (time_ns - agree_ns >= policies.release_ns)
 
     alarm_ns = np.where(raised, time_ns, np.where(cleared, 0, watch.alarm_ns))
-    ripe = (alarm_ns > 0) & (time_ns - alarm_ns >= _ns(policy.consensus_delay_s))
+    ripe = (alarm_ns > 0) & (time_ns - alarm_ns >= policies.consensus_delay_ns)
     in_consensus = (watch.in_consensus | ripe) & (alarm_ns > 0)
     silent = ~alive | (np.abs(stated) < SILENT_BELOW)
     problem = tuple(
@@ -92,7 +90,3 @@ def watched(
     )
     after = Watch(np.where(raised, 0, suspect_ns), np.where(cleared, 0, agree_ns), alarm_ns, in_consensus, problem)
     return Verdict(after, raised, cleared, suspect_ns)
-
-
-def _ns(seconds: float) -> int:
-    return round(seconds * 1e9)

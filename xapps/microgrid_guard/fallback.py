@@ -12,7 +12,7 @@ import numpy as np
 
 from ric.decision import Reason
 from xapps.microgrid_guard.config import GuardConfig
-from xapps.microgrid_guard.policy import GuardPolicy
+from xapps.microgrid_guard.policy import GuardPolicy, policies_of
 from xapps.microgrid_guard.state import NodeMemory, Sample, State
 from xapps.microgrid_guard.takeover import Decision, NodeOutcome, decided, held_table, judged_by_r
 
@@ -26,20 +26,19 @@ def hold_last_good(state: State, policy: GuardPolicy, reason: Reason, config: Gu
         return judged_by_r(sample, memory, continuous, policy)
 
     decision = decided(state, judge, config, reason)
-    if decision.outcomes or policy.mode != "take_over":
+    if decision.outcomes:
         return decision
     age_ns = round(reason.numbers.get("age_s", 0.0) * 1e9)
-    renewed = tuple(
-        _renewed(node, memory, memory.time_ns + age_ns, policy)
-        for node, memory in state.memories.items()
-        if (memory.watch.alarm_ns > 0).any()
-    )
-    return replace(decision, outcomes=renewed)
+    renewed = (_renewed(node, memory, memory.time_ns + age_ns, policy) for node, memory in state.memories.items())
+    return replace(decision, outcomes=tuple(outcome for outcome in renewed if outcome is not None))
 
 
-def _renewed(node: str, memory: NodeMemory, now_ns: int, policy: GuardPolicy) -> NodeOutcome:
-    """The node's standing substitutions once more, for `hold_s` from now; nothing new is known for its twin."""
-    watch = memory.watch
+def _renewed(node: str, memory: NodeMemory, now_ns: int, policy: GuardPolicy) -> NodeOutcome | None:
+    """The node's standing substitutions once more, for `hold_s` from now; None where there are none. Its twin stays."""
+    watch, policies = memory.watch, policies_of(policy, node, memory.ids)
     stage = (watch.alarm_ns > 0).astype(np.float64) + watch.in_consensus
-    table = held_table(memory.ids, np.flatnonzero(stage > 0), memory.last_good, stage, memory.time_ns)
-    return NodeOutcome(node, memory.time_ns, None, table, now_ns + round(policy.hold_s * 1e9), (), 0)
+    rows = np.flatnonzero((stage > 0) & policies.take_over)
+    if not rows.size:
+        return None
+    table = held_table(memory.ids, rows, memory.last_good, stage, memory.time_ns)
+    return NodeOutcome(node, memory.time_ns, None, table, now_ns + int(policies.hold_ns.max()), (), 0)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
-from ric.config import FrozenModel
+from ric.scopes import Scope, ScopedPolicy
 
-__all__ = ["POLICY_TYPE_ID", "GuardPolicy"]
+__all__ = ["POLICY_TYPE_ID", "AgentPolicies", "GuardPolicy", "policies_of"]
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 POLICY_TYPE_ID = "twinric_microgrid_guard_1.0.0"
 
 
-class GuardPolicy(FrozenModel):
+class GuardPolicy(ScopedPolicy):
     """When an agent counts as attacked, and when the twin stands in for it."""
 
     mode: Literal["take_over", "alarm_only"] = "take_over"
@@ -34,3 +40,38 @@ class GuardPolicy(FrozenModel):
     """Suspect an agent while its node reports no messages from it, too: finds a DoS at factors below TH."""
     hold_s: float = Field(default=120.0, ge=0.2, le=3_600)
     """How long a node keeps a substitution that is not renewed [s], 0.2..3,600; above its coarsest report period."""
+
+
+@dataclass(frozen=True)
+class AgentPolicies:
+    """What holds for each of a node's M agents; arrays (M,), fields as in :class:`GuardPolicy`, times in ns."""
+
+    take_over: Bools
+    threshold: Floats
+    tau_ns: Floats
+    consensus_delay_ns: Floats
+    release_ratio: Floats
+    release_ns: Floats
+    dominance: Floats
+    use_liveness: Bools
+    hold_ns: Floats
+
+
+def policies_of(policy: GuardPolicy, node: str, ids: tuple[str, ...]) -> AgentPolicies:
+    """The policies of the agents of microgrids `ids` (M,) at E2 node `node`."""
+    rows = [policy.at(Scope(e2_node_id=node, microgrid=name)) for name in ids]
+
+    def seconds(name: str) -> Floats:
+        return np.round(np.array([getattr(row, name) for row in rows]) * 1e9)
+
+    return AgentPolicies(
+        take_over=np.array([row.mode == "take_over" for row in rows], dtype=np.bool_),
+        threshold=np.array([row.threshold for row in rows]),
+        tau_ns=seconds("tau_s"),
+        consensus_delay_ns=seconds("consensus_delay_s"),
+        release_ratio=np.array([row.release_ratio for row in rows]),
+        release_ns=seconds("release_s"),
+        dominance=np.array([row.dominance for row in rows]),
+        use_liveness=np.array([row.use_liveness for row in rows], dtype=np.bool_),
+        hold_ns=seconds("hold_s"),
+    )

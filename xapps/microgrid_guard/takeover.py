@@ -16,7 +16,7 @@ from ric.decision import Reason
 from xapps.microgrid_guard.config import GuardConfig
 from xapps.microgrid_guard.detector import Verdict, Watch, watched
 from xapps.microgrid_guard.model import AGENTS, PERIOD_S, TwinMemory, TwinNetwork, primed, stepped
-from xapps.microgrid_guard.policy import GuardPolicy
+from xapps.microgrid_guard.policy import AgentPolicies, GuardPolicy, policies_of
 from xapps.microgrid_guard.state import NodeMemory, Sample, State
 
 __all__ = [
@@ -76,7 +76,8 @@ def decide(state: State, policy: GuardPolicy, network: TwinNetwork, config: Guar
             return judged_by_r(sample, memory, continuous, policy)
         memory, expected = _expected(sample, memory, continuous, network, config)
         error = np.abs(sample.contribution_factor - expected)
-        return concluded(sample, memory, expected, error, continuous=continuous, policy=policy)
+        policies = policies_of(policy, sample.node, sample.ids)
+        return concluded(sample, memory, expected, error, continuous=continuous, policies=policies)
 
     return decided(state, judge, config, None)
 
@@ -85,10 +86,11 @@ def judged_by_r(
     sample: Sample, memory: NodeMemory, continuous: bool, policy: GuardPolicy
 ) -> tuple[NodeMemory, NodeOutcome]:
     """Without a twin: R, where healthy agents rest, gives the error, and the last good value stands in."""
+    policies = policies_of(policy, sample.node, sample.ids)
     error = np.abs(sample.contribution_factor - sample.reference_r)
-    usual = sample.alive & (error <= policy.threshold) & (memory.watch.alarm_ns == 0)
+    usual = sample.alive & (error <= policies.threshold) & (memory.watch.alarm_ns == 0)
     expected = np.where(usual, sample.contribution_factor, memory.last_good)
-    return concluded(sample, memory, expected, error, continuous=continuous, policy=policy, substituted=True)
+    return concluded(sample, memory, expected, error, continuous=continuous, policies=policies, substituted=True)
 
 
 def decided(
@@ -155,38 +157,40 @@ def concluded(
     error: Floats,
     *,
     continuous: bool,
-    policy: GuardPolicy,
+    policies: AgentPolicies,
     substituted: bool = False,
 ) -> tuple[NodeMemory, NodeOutcome]:
     """Watch the errors and substitute by (22), with `expected` (M,) as C_f(twin); `substituted`: it is a held value."""
     verdict = watched(
         memory.watch, error, sample.contribution_factor, sample.alive,
-        time_ns=sample.time_ns, continuous=continuous, armed=sample.time_ns >= memory.warm_until_ns, policy=policy,
+        time_ns=sample.time_ns, continuous=continuous, armed=sample.time_ns >= memory.warm_until_ns, policies=policies,
     )  # fmt: skip
     stage = (verdict.watch.alarm_ns > 0).astype(np.float64) + verdict.watch.in_consensus
-    trusted = (stage == 0) & sample.alive & (error <= policy.threshold)
+    trusted = (stage == 0) & sample.alive & (error <= policies.threshold)
     last_good = np.where(stage > 0, expected, np.where(trusted, sample.contribution_factor, memory.last_good))
     quality = ESTIMATED if substituted or memory.twin is None or sample.time_ns < memory.warm_until_ns else GOOD
     step_ns = max(sample.time_ns - memory.time_ns, 0)
-    lasting_ns = max(round(policy.hold_s * 1e9), 3 * step_ns // 2)
+    lasting_ns = max(int(policies.hold_ns.max(initial=0.0)), 3 * step_ns // 2)
     twin = Table("microgrid_twin", sample.ids, {
         "contribution_factor": expected,
         "measured": sample.contribution_factor,
         "error": np.minimum(error, 2 * EXPECTED_LIMIT),
-        "taken_over": stage if policy.mode == "take_over" else np.zeros_like(stage),
+        "taken_over": np.where(policies.take_over, stage, 0.0),
     }, sample.time_ns, {"contribution_factor": np.full(len(sample.ids), quality, dtype=np.uint8)})  # fmt: skip
     after = replace(memory, time_ns=sample.time_ns, watch=verdict.watch, last_good=last_good)
     outcome = NodeOutcome(
-        sample.node, sample.time_ns, twin, _set_points(sample, expected, stage, verdict, policy),
+        sample.node, sample.time_ns, twin, _set_points(sample, expected, stage, verdict, policies),
         sample.time_ns + lasting_ns, _alarms(sample, expected, memory.watch, verdict), lasting_ns // 1_000_000,
     )  # fmt: skip
     return after, outcome
 
 
-def _set_points(sample: Sample, expected: Floats, stage: Floats, verdict: Verdict, policy: GuardPolicy) -> Table | None:
+def _set_points(
+    sample: Sample, expected: Floats, stage: Floats, verdict: Verdict, policies: AgentPolicies
+) -> Table | None:
     """Rows for agents that the twin stands in for, and for those just released, so that they are back at once."""
-    rows = np.flatnonzero((stage > 0) | verdict.cleared)
-    if policy.mode != "take_over" or not rows.size:
+    rows = np.flatnonzero(((stage > 0) | verdict.cleared) & policies.take_over)
+    if not rows.size:
         return None
     return held_table(sample.ids, rows, expected, stage, sample.time_ns)
 

@@ -4,9 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xapps.microgrid_guard.detector import Verdict, Watch, watched
-from xapps.microgrid_guard.policy import GuardPolicy
+from xapps.microgrid_guard.policy import GuardPolicy, policies_of
 
 POLICY = GuardPolicy()
+IDS = ("mg1", "mg2", "mg3")
 START_NS = 1_700_000_000_000_000_000
 STEP_NS = 100_000_000
 
@@ -21,7 +22,7 @@ def follow(
         settings = {"continuous": True, "armed": True} | {name: values[step] for name, values in options.items()}
         verdict = watched(
             watch, np.array(error), 0.6 - np.array(error), here,
-            time_ns=START_NS + step * STEP_NS, policy=policy, **settings,
+            time_ns=START_NS + step * STEP_NS, policies=policies_of(policy, "n1", IDS), **settings,
         )  # fmt: skip
         watch = verdict.watch
         verdicts.append(verdict)
@@ -109,7 +110,15 @@ def test_watched_problem_says_what_the_agent_states(stated: float, problem: str)
     for step in range(12):
         verdict = watched(
             watch, np.array([0.5]), np.array([stated]), np.array([True]),
-            time_ns=START_NS + step * STEP_NS, continuous=True, armed=True, policy=POLICY,
+            time_ns=START_NS + step * STEP_NS, continuous=True, armed=True,
+            policies=policies_of(POLICY, "n1", ("mg1",)),
         )  # fmt: skip
         watch = verdict.watch
     assert watch.problem == (problem,)
+
+
+def test_watched_policy_of_one_microgrid_leaves_the_others_alone():
+    patient = GuardPolicy(scope={"microgrid": "mg2"}, tau_s=2.0)
+    policy = GuardPolicy.layered([GuardPolicy(tau_s=0.5), patient])
+    errors = [[0.6, 0.6, 0.1]] * 30
+    assert steps_where(follow(errors, policy=policy), "raised") == [(5, 0), (20, 1)]

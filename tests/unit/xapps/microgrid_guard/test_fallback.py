@@ -61,3 +61,13 @@ def test_hold_last_good_same_samples_again_change_nothing():
     again = feed(ATTACK, before.memories)
     assert not [a for o in again.outcomes for a in o.alarms]
     assert again.memories[NODE].time_ns == before.memories[NODE].time_ns
+
+
+def test_hold_last_good_alarm_only_in_one_microgrid_keeps_the_others_held():
+    spared = GuardPolicy(scope={"e2_node_id": NODE, "microgrid": "MG2"}, mode="alarm_only")
+    both = [sample(step, (0.52, 0.48, 0.5)) for step in range(40)] + [sample(s, (0.0, 0.0, 0.5)) for s in range(40, 60)]
+    decision = feed(both, policy=GuardPolicy.layered([spared]))
+    assert {a.microgrid for o in decision.outcomes for a in o.alarms} == {"MG1", "MG2"}
+    assert {name for o in decision.outcomes if o.set_points for name in o.set_points.ids} == {"MG1"}
+    renewed = feed([], decision.memories, Reason("STALE_INPUT", {"age_s": 5.0}), GuardPolicy.layered([spared]))
+    assert renewed.outcomes[0].set_points.ids == ("MG1",)
