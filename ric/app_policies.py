@@ -60,7 +60,7 @@ def policy_type_object(model: type[FrozenModel], spec: AppSpec) -> dict[str, Any
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **model.model_json_schema()}
     for part in (schema, *schema.get("$defs", {}).values()):
         for field in part.get("properties", {}).values():
-            unit = re.search(r"\[([^\]]+)\]", field.get("description", ""))
+            unit = re.search(r"\[([^\],]+)", field.get("description", ""))
             if unit and _is_numeric(field):
                 field["unit"] = unit[1]
     return {"policyTypeId": spec.policy_type_id, "policySchema": schema, "statusSchema": status}

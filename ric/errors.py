@@ -44,6 +44,7 @@ CATALOGUE: dict[str, CatalogueRow] = {
     ),
     "A1-MALFORMED": CatalogueRow("INVALID_ARGUMENT", 400, _SYNTAX, "the body is not the JSON object that is asked for"),
     "A1-CONFLICT": CatalogueRow("ALREADY_EXISTS", 409, _PROTOCOL, "the policy id exists under another type"),
+    "A1-DESTINATION": CatalogueRow("PERMISSION_DENIED", 403, _PROTOCOL, "the RIC may not post to that host"),
     "A1-UNREACHABLE": CatalogueRow(
         "UNAVAILABLE", 503, ("transport", "transport-resource-unavailable"), "the A1 service cannot be reached"
     ),

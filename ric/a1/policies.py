@@ -232,6 +232,7 @@ class PolicyBook:
         self.last_revision = last_revision
         self._types: dict[str, _TypeEntry] = {}
         self._policies: dict[str, Policy] = {}
+        self._of_type: dict[str, dict[str, Policy]] = {}
         self._misfits: dict[str, str] = {}
         self._told: dict[str, Status] = {}
 
@@ -275,8 +276,12 @@ class PolicyBook:
         """Policies of one type (or all) in order of acceptance. Raises TwinRicError (A1-UNKNOWN)."""
         if type_id is not None:
             self._entry(type_id)
-        chosen = [p for p in self._policies.values() if type_id is None or p.policy_type_id == type_id]
-        return sorted(chosen, key=lambda policy: policy.revision)
+            return list(self._of_type.get(type_id, {}).values())
+        return sorted(self._policies.values(), key=lambda policy: policy.revision)
+
+    def find(self, policy_id: str) -> Policy | None:
+        """One policy of whatever type, or None."""
+        return self._policies.get(policy_id)
 
     def policy(self, type_id: str, policy_id: str) -> Policy:
         """One policy. Raises TwinRicError (A1-UNKNOWN)."""
@@ -288,6 +293,8 @@ class PolicyBook:
 
     def draft(self, type_id: str, policy_id: str, body: Mapping[str, Any], destination: str) -> Policy:
         """What a PUT would store: an equal body keeps its revision, so that a re-PUT disturbs nobody.
+
+        Another body gets a revision of its own, so that several drafts may wait to be stored.
 
         Raises TwinRicError: A1-UNKNOWN, A1-CONFLICT, A1-RANGE and A1-UNKNOWN-FIELD with every fault of the body.
         """
@@ -302,21 +309,33 @@ class PolicyBook:
             raise TwinRicError.of(faults)
         if held is not None and _same(held.body, body):
             return replace(held, notification_destination=destination)
-        return Policy(type_id, policy_id, self.last_revision + 1, dict(body), destination)
+        self.last_revision += 1
+        return Policy(type_id, policy_id, self.last_revision, dict(body), destination)
+
+    def restore(self, policies: Iterable[Policy]) -> None:
+        """Take stored policies, whose types may have changed since."""
+        for policy in sorted(policies, key=lambda policy: policy.revision):
+            self.last_revision = max(self.last_revision, policy.revision)
+            self.put(policy)
+            self._judge_fit(policy)
+            self._told[policy.policy_id] = self.status(policy)
 
     def put(self, policy: Policy) -> list[StatusChange]:
-        """Take a drafted or restored policy."""
+        """Take a drafted policy, which therefore fits its type."""
         held = self._policies.get(policy.policy_id)
-        self._policies[policy.policy_id] = policy
-        self.last_revision = max(self.last_revision, policy.revision)
-        self._judge_fit(policy)
+        same_type = self._of_type.setdefault(policy.policy_type_id, {})
+        if held is not None and held.revision != policy.revision:
+            del same_type[policy.policy_id]
+        self._policies[policy.policy_id] = same_type[policy.policy_id] = policy
+        self._misfits.pop(policy.policy_id, None)
         if held is None:  # a creation is answered, not notified
             self._told[policy.policy_id] = self.status(policy)
         return self._settle([policy])
 
     def delete(self, policy: Policy) -> None:
         """Forget a policy; deleting twice is harmless."""
-        for memory in (self._policies, self._misfits, self._told):
+        same_type = self._of_type.get(policy.policy_type_id, {})
+        for memory in (self._policies, same_type, self._misfits, self._told):
             memory.pop(policy.policy_id, None)
         for reports in self._entry(policy.policy_type_id).instances.values():
             reports.pop(policy.policy_id, None)

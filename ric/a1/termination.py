@@ -12,6 +12,8 @@ from typing import Any
 
 import grpc
 
+from ric.a1.commits import GroupCommit, Step
+from ric.a1.destinations import AllowedHosts
 from ric.a1.policies import Policy, PolicyBook, PolicyType, Reason, Status, StatusChange, parse_type
 from ric.delivery import Delivery
 from ric.errors import TwinRicError
@@ -38,6 +40,8 @@ class _Stream:
     type_id: str
     instance_id: str
     number: int
+    longest: int = MAX_WAITING
+    left: bool = False
     outbox: asyncio.Queue[policy_pb2.RicMessage | None] = field(default_factory=asyncio.Queue)
 
     @property
@@ -53,74 +57,92 @@ class A1Termination(PolicyServiceServicer):
     (SDL-FAILED).
     """
 
-    def __init__(self, sdl: Sdl, metrics: Metrics, notifications: Delivery) -> None:
-        self._sdl = sdl
+    def __init__(
+        self, sdl: Sdl, metrics: Metrics, notifications: Delivery, *, allowed_hosts: AllowedHosts | None = None
+    ) -> None:
+        self._commits = GroupCommit(sdl)
         self._metrics = metrics
         self._notifications = notifications
+        self._allowed_hosts = allowed_hosts or AllowedHosts()
         self._log = logger("a1_termination")
-        self._lock = asyncio.Lock()
-        self._streams: set[_Stream] = set()
+        self._streams: dict[str, set[_Stream]] = {}
         self._numbers = itertools.count(1)
         self.book = PolicyBook(int(sdl.read(COUNTERS).get("revision", "0")))
-        self._restore()
-
-    def _restore(self) -> None:
-        for text in self._sdl.read(TYPES).values():
+        for text in sdl.read(TYPES).values():
             row = json.loads(text)
             self.book.set_type(PolicyType(row["id"], row["app"], row["policy_schema"], row["status_schema"]))
-        for text in self._sdl.read(POLICIES).values():
-            row = json.loads(text)
-            self.book.put(Policy(row["type"], row["id"], row["revision"], row["body"], row["destination"]))
+        rows = [json.loads(text) for text in sdl.read(POLICIES).values()]
+        self.book.restore(
+            Policy(row["type"], row["id"], row["revision"], row["body"], row["destination"]) for row in rows
+        )
 
     # Northbound
 
     async def put(
         self, type_id: str, policy_id: str, body: Mapping[str, Any], *, destination: str = "", actor: str = ""
     ) -> tuple[Policy, bool]:
-        """The policy as stored and whether it is new. Raises TwinRicError as :meth:`PolicyBook.draft` does."""
-        async with self._lock:
-            policy = self.book.draft(type_id, policy_id, body, destination)
-            held = {p.policy_id: p for p in self.book.policies(type_id)}.get(policy_id)
-            if policy == held:
-                return policy, False
-            row = {
-                "type": type_id, "id": policy_id, "revision": policy.revision, "body": dict(body),
-                "destination": destination,
-            }  # fmt: skip
-            changes = [
-                Change(POLICIES, policy_id, json.dumps(row)),
-                Change(COUNTERS, "revision", str(max(policy.revision, self.book.last_revision))),
-            ]
-            await self._commit(changes, AuditEntry(actor, "a1.put", f"{type_id}/{policy_id}", row))
+        """The policy as stored and whether it is new.
+
+        Raises TwinRicError as :meth:`PolicyBook.draft` does, A1-DESTINATION for a host that is not allowed, and
+        SDL-FAILED when the disk refuses it.
+        """
+        if destination:
+            self._allowed_hosts.check("query.notificationDestination", destination)
+        return await self._commits.perform(
+            policy_id, lambda: self._draft_put(type_id, policy_id, body, destination=destination, actor=actor)
+        )
+
+    def _draft_put(
+        self, type_id: str, policy_id: str, body: Mapping[str, Any], *, destination: str, actor: str
+    ) -> Step[tuple[Policy, bool]]:
+        policy = self.book.draft(type_id, policy_id, body, destination)
+        held = self.book.find(policy_id)
+        if policy == held:
+            return Step(lambda: (policy, False))
+        row = {
+            "type": type_id, "id": policy_id, "revision": policy.revision, "body": dict(body),
+            "destination": destination,
+        }  # fmt: skip
+        changes = [
+            Change(POLICIES, policy_id, json.dumps(row)),
+            Change(COUNTERS, "revision", str(max(policy.revision, self.book.last_revision))),
+        ]
+
+        def apply() -> tuple[Policy, bool]:
             self._notify(self.book.put(policy))
             if held is None or held.revision != policy.revision:
                 self._broadcast(type_id, _put_message(policy))
             return policy, held is None
 
+        return Step(apply, changes, [AuditEntry(actor, "a1.put", f"{type_id}/{policy_id}", row)])
+
     async def delete(self, type_id: str, policy_id: str, *, actor: str = "") -> None:
         """Return once the policy is gone from the disk and the apps are told. Raises TwinRicError (A1-UNKNOWN)."""
-        async with self._lock:
+
+        def draft() -> Step[None]:
             policy = self.book.policy(type_id, policy_id)
             entry = AuditEntry(actor, "a1.delete", f"{type_id}/{policy_id}", {"revision": policy.revision})
-            await self._commit([Change(POLICIES, policy_id, None)], entry)
-            self.book.delete(policy)
             message = policy_pb2.PolicyDelete(policy_id=policy_id, revision=policy.revision)
-            self._broadcast(type_id, policy_pb2.RicMessage(delete=message))
+
+            def apply() -> None:
+                self.book.delete(policy)
+                self._broadcast(type_id, policy_pb2.RicMessage(delete=message))
+
+            return Step(apply, [Change(POLICIES, policy_id, None)], [entry])
+
+        await self._commits.perform(policy_id, draft)
 
     def status(self, type_id: str, policy_id: str) -> Status:
         """The policy's status now. Raises TwinRicError (A1-UNKNOWN)."""
         return self.book.status(self.book.policy(type_id, policy_id))
 
-    async def _commit(self, changes: Sequence[Change], audit: AuditEntry) -> None:
-        # In a worker thread: the disk must not hold up the control loops that share this event loop.
-        await asyncio.to_thread(self._sdl.commit, changes, [audit])
-
     def _notify(self, changes: Sequence[StatusChange]) -> None:
         for change in changes:
             policy = change.policy
             self._log.info("policy status", policy_id=policy.policy_id, **change.status.body(), text=change.status.text)
-            if policy.notification_destination:
-                self._notifications.post(policy.policy_id, policy.notification_destination, change.status.body())
+            destination = policy.notification_destination
+            if destination and self._allowed_hosts.allows(destination):  # a stored one may not be, since a restart
+                self._notifications.post(policy.policy_id, destination, change.status.body())
 
     # Southbound
 
@@ -145,34 +167,58 @@ class A1Termination(PolicyServiceServicer):
         finally:
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
-            self._streams.discard(stream)
-            self._notify(self.book.disconnect(stream.type_id, stream.key))
+            self._leave(stream)
             self._log.info("app disconnected", policy_type=stream.type_id, instance=stream.instance_id)
 
     async def _register(self, request: policy_pb2.RegisterPolicyType) -> _Stream:
         policy_type = parse_type(request.app_id, request.policy_type_id, request.policy_type_json)
         type_id = policy_type.policy_type_id
-        async with self._lock:
+        stream = _Stream(type_id, request.app_instance_id, next(self._numbers))
+
+        def draft() -> Step[None]:
             self.book.check_owner(policy_type)
-            if policy_type not in self.book.types():
-                row = {
-                    "id": type_id, "app": policy_type.app_id, "policy_schema": policy_type.policy_schema,
-                    "status_schema": policy_type.status_schema,
-                }  # fmt: skip
-                entry = AuditEntry(policy_type.app_id, "a1.register", type_id)
-                await self._commit([Change(TYPES, type_id, json.dumps(row))], entry)
+            if policy_type in self.book.types():
+                return Step(lambda: self._join(stream))
+            row = {
+                "id": type_id, "app": policy_type.app_id, "policy_schema": policy_type.policy_schema,
+                "status_schema": policy_type.status_schema,
+            }  # fmt: skip
+
+            def apply() -> None:
                 self._notify(self.book.set_type(policy_type))
-            for old in [s for s in self._streams if (s.type_id, s.instance_id) == (type_id, request.app_instance_id)]:
-                old.outbox.put_nowait(None)  # the same instance again: the old connection is dead
-                self.book.disconnect(type_id, old.key)
-            stream = _Stream(type_id, request.app_instance_id, next(self._numbers))
-            self._streams.add(stream)
-            for policy in filter(self.book.fits, self.book.policies(type_id)):
-                stream.outbox.put_nowait(_put_message(policy))
-            stream.outbox.put_nowait(policy_pb2.RicMessage(replay_complete=policy_pb2.ReplayComplete()))
-            self._notify(self.book.connect(type_id, stream.key))
+                self._join(stream)
+
+            entry = AuditEntry(policy_type.app_id, "a1.register", type_id)
+            return Step(apply, [Change(TYPES, type_id, json.dumps(row))], [entry])
+
+        try:
+            await self._commits.perform("", draft)
+        except BaseException:
+            self._leave(stream)
+            raise
         self._log.info("app connected", policy_type=type_id, app=request.app_id, instance=request.app_instance_id)
         return stream
+
+    def _join(self, stream: _Stream) -> None:
+        """Replay all policies to the stream; in its place an older one of the same instance, which is dead, ends."""
+        if stream.left:
+            return
+        others = self._streams.setdefault(stream.type_id, set())
+        for old in [other for other in others if other.instance_id == stream.instance_id]:
+            old.outbox.put_nowait(None)
+            self.book.disconnect(stream.type_id, old.key)
+        others.add(stream)
+        for policy in filter(self.book.fits, self.book.policies(stream.type_id)):
+            stream.outbox.put_nowait(_put_message(policy))
+        stream.longest += stream.outbox.qsize()
+        stream.outbox.put_nowait(policy_pb2.RicMessage(replay_complete=policy_pb2.ReplayComplete()))
+        self._notify(self.book.connect(stream.type_id, stream.key))
+
+    def _leave(self, stream: _Stream) -> None:
+        stream.left = True
+        if stream in self._streams.get(stream.type_id, ()):
+            self._streams[stream.type_id].discard(stream)
+            self._notify(self.book.disconnect(stream.type_id, stream.key))
 
     async def _read(self, stream: _Stream, requests: AsyncIterator[policy_pb2.AppMessage]) -> None:
         with contextlib.suppress(grpc.aio.BaseError):
@@ -198,10 +244,8 @@ class A1Termination(PolicyServiceServicer):
         return self.book.confirm(stream.type_id, stream.key, told.policy_id, revision=told.revision, status=status)
 
     def _broadcast(self, type_id: str, message: policy_pb2.RicMessage) -> None:
-        for stream in self._streams:
-            if stream.type_id != type_id:
-                continue
-            if stream.outbox.qsize() < MAX_WAITING:
+        for stream in self._streams.get(type_id, ()):
+            if stream.outbox.qsize() < stream.longest:
                 stream.outbox.put_nowait(message)
             else:  # it does not read: end it, it gets everything when it comes back
                 self._metrics.count_dropped("a1_policies")
