@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import structlog
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from ric.a1.destinations import LOOPBACK, AllowedHosts, check_hosts
 from ric.a1.rest import a1_app
 from ric.a1.termination import A1Termination
 from ric.audit import ControlAudit
@@ -78,6 +79,8 @@ class RicConfig(FrozenModel):
     """Issuer that tokens must name."""
     rest_requests_per_s: float = Field(default=200.0, gt=0, le=1e6)
     """Requests per second and client address that the REST server answers on average; four times as many at once."""
+    notification_hosts: Annotated[tuple[str, ...], AfterValidator(check_hosts)] = LOOPBACK
+    """Hosts that A1 may post statuses and enrichment information to: names, `*.domain`, addresses, networks."""
     grpc_calls_per_s: float = Field(default=2_000.0, gt=0, le=1e6)
     """Calls per second and client address that the A1 service towards apps answers on average; four times as many at
     once. A stream is one call."""
@@ -128,7 +131,9 @@ class RicPlatform:
         self.sdl = Sdl(_store(config.data_dir), clock)
         self.audit = ControlAudit(self.sdl, metrics)
         self.conflicts = ConflictLog(bus, clock)
-        self.a1 = A1Termination(self.sdl, metrics, self.notifications)
+        self.a1 = A1Termination(
+            self.sdl, metrics, self.notifications, allowed_hosts=AllowedHosts(config.notification_hosts)
+        )
         self.faults = FaultService(
             bus, self.sdl, clock, metrics, collector=self.collector, collector_url=config.ves_url,
             delays=config.alarm_delays,
