@@ -272,21 +272,48 @@ def alarms(
     token_file: TokenFile = None,
 ) -> None:
     """The active alarms of all apps."""
-    token = _token(token_file)
-    headers = {"authorization": f"Bearer {token}"} if token else {}
-    address, query = f"{_checked(a1).rstrip('/')}/o1/v1/alarms", {"state": "history" if history else "active"}
-    try:
-        answer = httpx.get(address, params=query, headers=headers, trust_env=False)
-        answer.raise_for_status()
-        rows = answer.json()
-    except (httpx.HTTPError, ValueError) as error:
-        raise TwinRicError("A1-UNREACHABLE", "--a1", a1, "the address of a running RIC", str(error)) from error
+    rows = _overview("/o1/v1/alarms", a1, token_file, {"state": "history" if history else "active"})
     table = RichTable("managed object", "problem", "severity", "application", "since")
     for row in rows:
         table.add_row(
             row["managedObject"], row["specificProblem"], row["perceivedSeverity"], row["application"], row["eventTime"]
         )
     out.print(table)
+
+
+@cli.command()
+def conflicts(
+    a1: A1Url = DEFAULT_A1,
+    app: Annotated[str, typer.Option(help="Only decisions that this app won or lost.")] = "",
+    token_file: TokenFile = None,
+) -> None:
+    """The newest conflicts between xApps: who asked for what, who won, and why."""
+    table = RichTable("time", "app", "node", "parameter", "outcome", "winner", "why")
+    for row in _overview("/twinric/v1/conflicts", a1, token_file, {}):
+        if app and app not in (row["app"], row["winner"], *row["losers"]):
+            continue
+        numbers = ", ".join(f"{name} {value:.4g}" for name, value in row["numbers"].items())
+        kind = row["details"].get("conflict", "")
+        more = len(row["parameters"]) - 1
+        table.add_row(
+            _instant(row["timeNs"]), row["app"], row["e2NodeId"],
+            row["parameters"][0] + (f" (+{more})" if more else ""),
+            ("admitted" if row["admitted"] else "refused") + (f", {kind}" if kind else ""), row["winner"],
+            f"{row['reason']}: {numbers}",
+        )  # fmt: skip
+    out.print(table)
+
+
+def _overview(path: str, a1: str, token_file: Path | None, query: dict[str, str]) -> list[dict[str, Any]]:
+    """The rows at `path` of the RIC's REST server. Raises TwinRicError (A1-UNREACHABLE)."""
+    token = _token(token_file)
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    try:
+        answer = httpx.get(f"{_checked(a1).rstrip('/')}{path}", params=query, headers=headers, trust_env=False)
+        answer.raise_for_status()
+        return list(answer.json())
+    except (httpx.HTTPError, ValueError) as error:
+        raise TwinRicError("A1-UNREACHABLE", "--a1", a1, "the address of a running RIC", str(error)) from error
 
 
 @cli.command()

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from collections import deque
 
-from ric.e2.exchange import ControlCall
+from ric.e2.controls import ControlCall
 from ric.errors import TwinRicError
 from ric.sdl import AuditEntry, Sdl
 from ric.telemetry import Metrics, logger

@@ -22,6 +22,7 @@ from ric.audit import ControlAudit
 from ric.bus.bus import Bus, open_bus
 from ric.clock import Clock, WallClock
 from ric.config import FrozenModel, load_config
+from ric.conflict_policies import ConflictPolicies
 from ric.delivery import Delivery
 from ric.e2.platform import E2Platform
 from ric.e2sm import dapp
@@ -91,9 +92,9 @@ class RicConfig(FrozenModel):
     alarm_delays: AlarmDelays = AlarmDelays()
     """Raise and clear delays of the alarm list."""
     priorities: Mapping[str, int] = Field(default_factory=dict)
-    """App -> priority of its controls; the larger wins a conflict, equal ones wait for each other."""
+    """App -> priority of its controls, where no A1 policy names it; the larger wins, equal ones wait for each other."""
     conflict_hold_s: float = Field(default=1.0, ge=0, le=3_600)
-    """How long a parameter stays with the app that set it last [s]."""
+    """How long a parameter stays with the app that set it last, where no A1 policy says so [s]."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least severe log lines to write."""
 
@@ -142,6 +143,7 @@ class RicPlatform:
             metrics, clock, priorities=config.priorities, hold_s=config.conflict_hold_s,
             on_decision=self.conflicts.record, on_control=self.audit.record,
         )  # fmt: skip
+        self.conflict_policies = ConflictPolicies(self.a1, self.e2.conflicts, metrics)
         self._stack = AsyncExitStack()
         self._ready = False
 
@@ -156,6 +158,8 @@ class RicPlatform:
             stack.push_async_callback(self.conflicts.stop)
             await self.faults.start()
             stack.push_async_callback(self.faults.stop)
+            await self.conflict_policies.start()
+            stack.push_async_callback(self.conflict_policies.stop)
             config = self.config
             stack.push_async_callback(self.e2.stop)
             ports = await self.e2.start(

@@ -8,16 +8,16 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
 
 import grpc
 
+from ric.e2.control_stream import BrokenStreamError, ControlStream
 from ric.e2.service_models import ServiceModelId, oid_of
 from ric.errors import TwinRicError
 from ric.pb.onos.e2t.admin import admin_pb2, admin_pb2_grpc
-from ric.pb.onos.e2t.e2.v1beta1 import control_pb2, control_pb2_grpc, e2_pb2, subscription_pb2, subscription_pb2_grpc
+from ric.pb.onos.e2t.e2.v1beta1 import control_pb2, e2_pb2, subscription_pb2, subscription_pb2_grpc
 from ric.security import TlsMaterial
-from ric.servers import FAULTS_KEY, error_of_rpc, grpc_channel
+from ric.servers import error_of_rpc, grpc_channel
 from ric.telemetry import logger
 
 __all__ = ["E2Client", "IndicationHandler", "NodeView"]
@@ -52,20 +52,21 @@ class E2Client:
         self._poll_s = poll_s
         self._log = logger("e2_client")
         self._channel: grpc.aio.Channel | None = None
-        self._control: control_pb2_grpc.ControlServiceAsyncStub
+        self._controls: ControlStream
         self._subscription: subscription_pb2_grpc.SubscriptionServiceAsyncStub
         self._admin: admin_pb2_grpc.E2TAdminServiceAsyncStub
 
     async def start(self) -> None:
         """Open the channel; the RIC need not be there yet."""
         self._channel = grpc_channel(self._address, self._tls)
-        self._control = control_pb2_grpc.ControlServiceStub(self._channel)
+        self._controls = ControlStream(self._channel, self._address)
         self._subscription = subscription_pb2_grpc.SubscriptionServiceStub(self._channel)
         self._admin = admin_pb2_grpc.E2TAdminServiceStub(self._channel)
 
     async def stop(self) -> None:
         """Close the channel and with it every subscription stream."""
         if self._channel is not None:
+            await self._controls.stop()
             await self._channel.close(None)
             self._channel = None
 
@@ -130,9 +131,16 @@ class E2Client:
             raise error_of_rpc(error, self._address, "E2-LOST") from error
 
     async def control(
-        self, e2_node_id: str, service_model: ServiceModelId, header: bytes, payload: bytes, *, deadline_s: float = 1.0
+        self,
+        e2_node_id: str,
+        service_model: ServiceModelId,
+        header: bytes,
+        payload: bytes,
+        *,
+        deadline_s: float = 1.0,
+        no_ack: bool = False,
     ) -> bytes:
-        """RIC Control: the outcome, once the value is in force at the node.
+        """RIC Control: the outcome, once the value is in force at the node; with `no_ack` b"", once it was sent there.
 
         Applied once, whatever is repeated on the way. Raises TwinRicError: E2-DEADLINE (value unknown, read it again),
         E2-RANGE and the like (the node refused, with field and accepted range), E2-CONFLICT, E2-UNVERIFIED, E2-LOST.
@@ -147,21 +155,17 @@ class E2Client:
         until_s = loop.time() + deadline_s
         while True:
             try:
-                response = await self._control.Control(request, timeout=max(until_s - loop.time(), 0.001))
-            except grpc.aio.AioRpcError as error:
-                if not _never_answered(error) or loop.time() + RETRY_S >= until_s:
-                    raise self._control_error(error, deadline_s) from error
-                await asyncio.sleep(RETRY_S)  # the way to the RIC broke; the same call process id makes a repeat safe
+                response = await self._controls.ask(request, max(until_s - loop.time(), 0.001), no_ack=no_ack)
+            except TimeoutError as error:
+                remedy = "The value is unknown: read it again."
+                raise TwinRicError("E2-DEADLINE", "deadline_s", deadline_s, "an answer in time", remedy) from error
+            except BrokenStreamError as error:
+                if loop.time() + RETRY_S >= until_s:
+                    accepted = "a RIC that answers"
+                    raise TwinRicError("E2-LOST", "peer", self._address, accepted, str(error)) from error
+                await asyncio.sleep(RETRY_S)  # the same call process id makes a repeat safe
             else:
                 return response.outcome.payload
-
-    def _control_error(self, error: grpc.aio.AioRpcError, deadline_s: float) -> TwinRicError:
-        fault = error_of_rpc(error, self._address, "E2-LOST")
-        if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and fault.code == "E2-LOST":
-            return TwinRicError(
-                "E2-DEADLINE", "deadline_s", deadline_s, "an answer in time", "The value is unknown: read it again."
-            )
-        return fault
 
     async def follow(
         self, service_model: ServiceModelId, *, trigger: bytes, action: bytes, handler: IndicationHandler
@@ -233,12 +237,6 @@ class E2Client:
     def _need_channel(self) -> None:
         if self._channel is None:
             raise TwinRicError("E2-STATE", "client", "(stopped)", "a client after start() and before stop()")
-
-
-def _never_answered(error: grpc.aio.AioRpcError) -> bool:
-    """Whether the way to the RIC broke, as opposed to a refusal by the RIC."""
-    metadata: Any = error.trailing_metadata() or ()
-    return error.code() is grpc.StatusCode.UNAVAILABLE and all(key != FAULTS_KEY for key, _ in metadata)
 
 
 async def _pause(seconds: float, tasks: dict[str, asyncio.Task[None]]) -> None:

@@ -11,7 +11,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from ric.clock import Clock
-from ric.e2.conflict_mitigation import ConflictDecision, ConflictMitigation, ControlIntent
+from ric.e2.conflict_mitigation import ConflictMitigation
+from ric.e2.controls import ControlCall, ControlSink, DecisionSink, RicControls
 from ric.e2.identities import NodeView, RicRequestId
 from ric.e2.service_models import ServiceModelId, model_of
 from ric.e2.subscription_manager import (
@@ -27,7 +28,7 @@ from ric.e2sm import dapp
 from ric.errors import TwinRicError
 from ric.telemetry import Metrics, logger
 
-__all__ = ["ControlCall", "ControlSink", "DecisionSink", "E2Exchange", "IndicationSink"]
+__all__ = ["E2Exchange", "IndicationSink"]
 
 IndicationSink = Callable[[str, bytes, bytes], Awaitable[None] | None]
 """Called with (E2 node id, indication header, indication message); a coroutine function is awaited."""
@@ -36,28 +37,11 @@ RIC_APP_ID = "ric"
 EXPIRE_EVERY_S = 0.25
 
 
-@dataclass(frozen=True)
-class ControlCall:
-    """One RIC Control as an xApp asks for it; calls of one app with equal `call_process_id` are applied once."""
-
-    app_id: str
-    e2_node_id: str
-    service_model: ServiceModelId
-    call_process_id: str
-    header: bytes
-    payload: bytes
-
-
-DecisionSink = Callable[[ConflictDecision], None]
-"""Called with each conflict decision that was not simply NO_CONFLICT."""
-ControlSink = Callable[[ControlCall, TwinRicError | None], None]
-"""Called with each control and why it failed, if it did: for the audit log."""
-
-
 class E2Exchange:
     """Everything between E2 nodes and xApps but the sockets towards xApps. `clock` times the conflict holds.
 
-    `priorities`: app id -> priority of its controls, larger wins.
+    `priorities` (app id -> priority of its controls, larger wins) and `hold_s` are what stands until a policy says
+    otherwise: `conflicts.configure`.
     """
 
     def __init__(
@@ -77,8 +61,9 @@ class E2Exchange:
         self.termination = E2Termination(metrics, self)
         self.manager = SubscriptionManager(queue_length=queue_length, linger_s=linger_s)
         self.conflicts = ConflictMitigation(priorities or {}, hold_s=hold_s)
-        self._on_decision = on_decision
-        self._on_control = on_control
+        self.controls = RicControls(
+            self.termination, metrics, clock, self.conflicts, on_decision=on_decision, on_control=on_control
+        )
         self._log = logger("e2_platform")
         self._openings: dict[str, asyncio.Task[None]] = {}
         self._internal: list[_Internal] = []
@@ -94,6 +79,7 @@ class E2Exchange:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.controls.stop()
         self.termination.close_all()
 
     def _spawn(self, work: Awaitable[None]) -> asyncio.Task[None]:
@@ -248,39 +234,7 @@ class E2Exchange:
 
         Raises TwinRicError: E2-CONFLICT, E2-UNVERIFIED, E2-DEADLINE, what the node refused, E2-LOST and the unknowns.
         """
-        try:
-            outcome = await self._controlled(call, deadline_s)
-        except TwinRicError as error:
-            if self._on_control is not None:
-                self._on_control(call, error)
-            raise
-        if self._on_control is not None:
-            self._on_control(call, None)
-        return outcome
-
-    async def _controlled(self, call: ControlCall, deadline_s: float) -> bytes:
-        model = model_of(call.service_model)
-        function = self.termination.node(call.e2_node_id).function_of(model.oid)
-        settings = model.settings(call.header, call.payload)
-        intent = ControlIntent(call.app_id, call.e2_node_id, model.oid, settings)
-        decision = self.conflicts.decide(intent, self.clock.now_s())
-        if decision.reason.code != "NO_CONFLICT":
-            self._log.info("control conflict", reason=decision.reason.code, details=dict(decision.reason.details))
-            if self._on_decision is not None:
-                self._on_decision(decision)
-        decision.check()
-        payload = (call.header, call.payload)
-        call_process_id = f"{call.app_id}/{call.call_process_id}"
-        try:
-            outcome = await self.termination.control(
-                call.e2_node_id, function.ran_function_id, call_process_id, payload, deadline_s
-            )
-        except TwinRicError as error:
-            if error.code not in ("E2-DEADLINE", "E2-LOST"):  # those may have taken effect
-                self.conflicts.withdraw(decision)
-            raise
-        model.verify(call.payload, outcome)
-        return outcome
+        return await self.controls.control(call, deadline_s)
 
     # What the termination tells ---------------------------------------------------------------------------------------
 
@@ -305,12 +259,17 @@ class E2Exchange:
 
     def node_lost(self, view: NodeView, error: TwinRicError) -> None:
         """End the streams of the node's xApps with the cause."""
+        self.controls.node_lost(view.e2_node_id)
         self.manager.node_lost(view.e2_node_id, error, asyncio.get_running_loop().time())
         self._announce()
 
     def indication(self, e2_node_id: str, request: RicRequestId, header: bytes, message: bytes) -> None:
         """Fan an indication out."""
-        dropped = self.manager.deliver(e2_node_id, request, header, message)
+        subscription = self.manager.at_request(e2_node_id, request)
+        if subscription is None:
+            return
+        self.controls.reported(e2_node_id, subscription.spec.oid, header, message)
+        dropped = self.manager.deliver(subscription, header, message)
         if dropped:
             self.metrics.count_dropped("e2_subscriber", dropped)
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import grpc
 
 from ric.clock import Clock
-from ric.e2.exchange import ControlCall, ControlSink, DecisionSink, E2Exchange, IndicationSink
+from ric.e2.controls import ControlCall, ControlSink, DecisionSink
+from ric.e2.exchange import E2Exchange, IndicationSink
 from ric.e2.xapp_services import add_e2_services
 from ric.errors import TwinRicError
 from ric.security import TlsMaterial, check_binding

@@ -111,13 +111,14 @@ class NodeProcedures:
         return key, self._pdu(ric_subscription_delete_request=message)
 
     def request_control(
-        self, ran_function_id: int, call_process_id: str, header: bytes, message: bytes
+        self, ran_function_id: int, call_process_id: str, header: bytes, message: bytes, *, no_ack: bool = False
     ) -> tuple[PendingKey, pb.E2apPdu]:
-        """RIC Control Request that asks for an acknowledgement. Raises TwinRicError (E2-STATE, LIMIT-RATE)."""
+        """RIC Control Request; with `no_ack` the node answers only to refuse. Raises E2-STATE, LIMIT-RATE."""
         key = self._open("control", CONTROLS, ran_function_id, call_process_id)
         request = pb.RicControlRequest(
             ric_request_id=key[1].to_wire(), ran_function_id=ran_function_id, call_process_id=call_process_id,
             header=header, message=message,
+            ack_request=pb.RIC_CONTROL_ACK_REQUEST_NO_ACK if no_ack else pb.RIC_CONTROL_ACK_REQUEST_ACK,
         )  # fmt: skip
         return key, self._pdu(ric_control_request=request)
 

@@ -1,4 +1,4 @@
-"""The service models that the RIC knows by name: object identifier, what a control sets, whether it took effect. Pure.
+"""The service models that the RIC knows by name: what a control sets, and how to see that it took effect. Pure.
 
 A service model that is not listed is used by its object identifier as name; its controls then count as one setting.
 """
@@ -7,24 +7,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias, cast
 
 from ric.e2.identities import OID
 from ric.e2sm import ccc, dapp, grid, kpm
 from ric.errors import TwinRicError, nearest
 
-__all__ = ["SERVICE_MODELS", "ServiceModel", "ServiceModelId", "model_of", "oid_of"]
+__all__ = ["SERVICE_MODELS", "Observation", "ServiceModel", "ServiceModelId", "model_of", "oid_of"]
 
 ServiceModelId: TypeAlias = tuple[str, str]
 """Name and version, for example ("oran-e2sm-kpm", "v2")."""
+
+SLOTS = "TWINRIC.FlexeSlots"
 
 Settings: TypeAlias = Mapping[str, object]
 """What one control sets: parameter key -> value."""
 
 
+class Observation(NamedTuple):
+    """What a node reports to be in force: parameter -> amount, at `source_time_ns`."""
+
+    source_time_ns: int
+    amounts: Mapping[str, float]
+
+
 @dataclass(frozen=True)
 class ServiceModel:
-    """One service model: its names, `settings` of a control, and `verify` of an outcome (raises E2-UNVERIFIED)."""
+    """One service model: its names, `settings` of a control, and `verify` of an outcome (raises E2-UNVERIFIED).
+
+    `quantities`: those settings that are amounts, in the parameter's unit. `observe` reads them from the indications of
+    the service model `observed_in` (object identifier; empty: nowhere); it raises TwinRicError for what it cannot read.
+    """
 
     name: str
     version: str
@@ -32,6 +45,9 @@ class ServiceModel:
     ran_function_id: int
     settings: Callable[[bytes, bytes], Settings]
     verify: Callable[[bytes, bytes], None]
+    quantities: Callable[[Settings], Mapping[str, float]] = lambda _: {}
+    observed_in: str = ""
+    observe: Callable[[bytes, bytes], Observation] = lambda _header, _message: Observation(0, {})
 
 
 def _whole(header: bytes, payload: bytes) -> Settings:
@@ -56,6 +72,29 @@ def _verify_slices(payload: bytes, outcome: bytes) -> None:
             raise TwinRicError("E2-UNVERIFIED", f"slice {name}", in_force.get(name, "(absent)"), str(ratio))
 
 
+def _slice_percents(settings: Settings) -> Mapping[str, float]:
+    return {
+        key: float(ratio.rrm_policy_dedicated_ratio)
+        for key, ratio in settings.items()
+        if isinstance(ratio, ccc.SliceRatio)
+    }
+
+
+def _slices_reported(header: bytes, message: bytes) -> Observation:
+    """Dedicated ratios [%] as a KPM report has them: slots in force, by slice; nothing where it leaves them out."""
+    report = kpm.decode_indication(header, message)
+    if SLOTS not in report.measurement_names:
+        return Observation(report.source_time_ns, {})
+    slots = report.of(SLOTS).tolist()
+    rows = zip(report.items, slots, strict=True)
+    percents = {f"slice {item.s_nssai}": each * ccc.SLOT_PERCENT for item, each in rows if not item.ue_id}
+    return Observation(report.source_time_ns, percents)
+
+
+def _powers(settings: Settings) -> Mapping[str, float]:
+    return cast(Mapping[str, float], settings)
+
+
 def _grid_settings(header: bytes, payload: bytes) -> Settings:
     table = grid.decode_control(header, payload).set_points
     settings: dict[str, object] = {}
@@ -69,10 +108,18 @@ def _grid_settings(header: bytes, payload: bytes) -> Settings:
 SERVICE_MODELS: Mapping[ServiceModelId, ServiceModel] = {
     (kpm.NAME, kpm.VERSION): ServiceModel(kpm.NAME, kpm.VERSION, kpm.OID, kpm.RAN_FUNCTION_ID, _whole, _unchecked),
     (ccc.NAME, ccc.VERSION): ServiceModel(
-        ccc.NAME, ccc.VERSION, ccc.OID, ccc.RAN_FUNCTION_ID, _slice_settings, _verify_slices
+        ccc.NAME,
+        ccc.VERSION,
+        ccc.OID,
+        ccc.RAN_FUNCTION_ID,
+        _slice_settings,
+        _verify_slices,
+        _slice_percents,
+        kpm.OID,
+        _slices_reported,
     ),
     (grid.NAME, grid.VERSION): ServiceModel(
-        grid.NAME, grid.VERSION, grid.OID, grid.RAN_FUNCTION_ID, _grid_settings, _unchecked
+        grid.NAME, grid.VERSION, grid.OID, grid.RAN_FUNCTION_ID, _grid_settings, _unchecked, _powers
     ),
     (dapp.NAME, dapp.VERSION): ServiceModel(
         dapp.NAME, dapp.VERSION, dapp.OID, dapp.RAN_FUNCTION_ID, _whole, _unchecked

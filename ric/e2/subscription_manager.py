@@ -206,11 +206,13 @@ class SubscriptionManager:
         subscription.channels.clear()
         self._subscriptions.pop(subscription.spec, None)
 
-    def deliver(self, e2_node_id: str, request: RicRequestId, header: bytes, message: bytes) -> int:
-        """Queue an indication at every channel of its subscription; returns how many older ones that pushed out."""
-        subscription = self._by_request.get((e2_node_id, request))
-        if subscription is None:
-            return 0
+    def at_request(self, e2_node_id: str, request: RicRequestId) -> MergedSubscription | None:
+        """The subscription that the node has under `request`."""
+        return self._by_request.get((e2_node_id, request))
+
+    @staticmethod
+    def deliver(subscription: MergedSubscription, header: bytes, message: bytes) -> int:
+        """Queue an indication at every channel of `subscription`; returns how many older ones that pushed out."""
         dropped = 0
         for channel in subscription.channels.values():
             if len(channel.queue) == channel.queue.maxlen:

@@ -130,21 +130,24 @@ class E2Termination:
         key, pdu = link.procedures.request_delete(request)
         await link.ask(key, pdu, SUBSCRIPTION_TIMEOUT_S)
 
-    async def control(
+    def begin_control(
         self,
         e2_node_id: str,
         ran_function_id: int,
         call_process_id: str,
         payload: tuple[bytes, bytes],
         deadline_s: float,
-    ) -> bytes:
-        """RIC Control with header and message `payload`: the outcome, once the node acknowledged it.
+        *,
+        no_ack: bool = False,
+    ) -> asyncio.Future[bytes]:
+        """RIC Control with header and message `payload`: a future of the outcome that the node acknowledges.
 
-        Raises TwinRicError: what the node's Cause says, E2-DEADLINE after `deadline_s`, E2-LOST, E2-NODE-UNKNOWN.
+        The future fails with what the node's Cause says, E2-LOST, or E2-DEADLINE after `deadline_s` (with `no_ack`: it
+        did not refuse). Raises TwinRicError (E2-NODE-UNKNOWN, LIMIT-RATE).
         """
         link = self._link(e2_node_id)
-        key, pdu = link.procedures.request_control(ran_function_id, call_process_id, *payload)
-        return cast(bytes, await link.ask(key, pdu, deadline_s))
+        key, pdu = link.procedures.request_control(ran_function_id, call_process_id, *payload, no_ack=no_ack)
+        return link.ask(key, pdu, deadline_s)
 
     async def reset(self, e2_node_id: str, cause: TwinRicError) -> None:
         """Reset towards a node: it drops its subscriptions; the listener is told, as if the node had asked."""

@@ -1,24 +1,29 @@
-"""onos.e2t.e2.v1beta1 towards xApps: translation between the wire and :class:`~ric.e2.exchange.E2Exchange`.
+"""onos.e2t.e2.v1beta1 and our control stream towards xApps: between the wire and :class:`~ric.e2.exchange.E2Exchange`.
 
 Errors leave as TwinRicError; the server's interceptor turns them into gRPC status, details and trailing metadata.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
 import grpc
 
 from ric.e2.admin_services import ConnectionAdministration, SubscriptionAdministration
-from ric.e2.exchange import ControlCall, E2Exchange
+from ric.e2.control_stream import faults_of
+from ric.e2.controls import ControlCall
+from ric.e2.exchange import E2Exchange
 from ric.e2.subscription_manager import Channel, ChannelIdentity, SubscriptionAction
 from ric.errors import Fault, TwinRicError
 from ric.pb.onos.e2t.admin import admin_pb2_grpc
 from ric.pb.onos.e2t.e2.v1beta1 import control_pb2, control_pb2_grpc, e2_pb2, subscription_pb2, subscription_pb2_grpc
+from ric.pb.twinric.xapp.v1 import controls_pb2, controls_pb2_grpc
+from ric.telemetry import logger
 
 __all__ = ["add_e2_services"]
 
@@ -26,13 +31,17 @@ CONTROL_DEADLINE_S = 1.0
 REPLY_MARGIN_S = 0.01
 MAX_ACTIONS = 16
 MAX_ID_CHARACTERS = 256
+MAX_CONTROLS = 1_024
+NO_ACK_KEY = "twinric-no-ack"
 
 
 def add_e2_services(server: grpc.aio.Server, exchange: E2Exchange) -> None:
     """Offer the xApp services of `exchange` on a server that is not started yet."""
     subscription_pb2_grpc.add_SubscriptionServiceServicer_to_server(Subscriptions(exchange), server)
     subscription_pb2_grpc.add_SubscriptionAdminServiceServicer_to_server(SubscriptionAdministration(exchange), server)
-    control_pb2_grpc.add_ControlServiceServicer_to_server(Controls(exchange), server)
+    controls = Controls(exchange)
+    control_pb2_grpc.add_ControlServiceServicer_to_server(controls, server)
+    controls_pb2_grpc.add_ControlStreamServicer_to_server(ControlStreams(controls, exchange), server)
     admin_pb2_grpc.add_E2TAdminServiceServicer_to_server(ConnectionAdministration(exchange), server)
 
 
@@ -84,22 +93,98 @@ class Controls(control_pb2_grpc.ControlServiceServicer):
     async def Control(  # noqa: N802
         self, request: control_pb2.ControlRequest, context: Any
     ) -> control_pb2.ControlResponse:
-        """Return once the value is in force, within the caller's deadline and at most a second."""
-        identity = _identity(request.headers, "control")
+        """Return once the value is in force, within the caller's deadline and at most a second.
+
+        With the metadata `twinric-no-ack: true`, return once the control has left for the node.
+        """
         remaining_s = context.time_remaining()
         deadline_s = CONTROL_DEADLINE_S
         if remaining_s is not None:
             deadline_s = min(deadline_s, max(remaining_s - REPLY_MARGIN_S, 0.0))
+        no_ack = (NO_ACK_KEY, "true") in (context.invocation_metadata() or ())
+        return await self.controlled(request, deadline_s, no_ack=no_ack)
+
+    async def controlled(
+        self, request: control_pb2.ControlRequest, deadline_s: float, *, no_ack: bool
+    ) -> control_pb2.ControlResponse:
+        """The response to one control, however it came. Raises TwinRicError as :meth:`E2Exchange.control` does."""
+        identity = _identity(request.headers, "control")
         call_process_id = request.call_process_id.hex() or f"{self._run_id}-{next(self._numbers)}"
         call = ControlCall(
             identity.app_id, identity.e2_node_id, _service_model(request.headers), call_process_id,
-            request.message.header, request.message.payload,
+            request.message.header, request.message.payload, no_ack,
         )  # fmt: skip
         outcome = await self._exchange.control(call, deadline_s)
         return control_pb2.ControlResponse(
             headers=e2_pb2.ResponseHeaders(encoding=request.headers.encoding),
             outcome=control_pb2.ControlOutcome(payload=outcome),
         )
+
+
+class ControlStreams(controls_pb2_grpc.ControlStreamServicer):
+    """ControlStream: the controls of one xApp on one stream, served side by side."""
+
+    def __init__(self, controls: Controls, exchange: E2Exchange) -> None:
+        self._controls = controls
+        self._metrics = exchange.metrics
+        self._log = logger("xapp_services")
+
+    async def Open(  # noqa: N802
+        self,
+        request_iterator: AsyncIterator[controls_pb2.ControlAsk],
+        context: Any,  # noqa: ARG002
+    ) -> AsyncIterator[controls_pb2.ControlAnswer]:
+        """An answer per control, as they are ready."""
+        answers: asyncio.Queue[controls_pb2.ControlAnswer | None] = asyncio.Queue()
+        tasks: set[asyncio.Task[None]] = set()
+        _spawn(self._read(request_iterator, answers, tasks), tasks)
+        try:
+            while (answer := await answers.get()) is not None:
+                yield answer
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _read(
+        self,
+        asks: AsyncIterator[controls_pb2.ControlAsk],
+        answers: asyncio.Queue[controls_pb2.ControlAnswer | None],
+        tasks: set[asyncio.Task[None]],
+    ) -> None:
+        async for ask in asks:
+            if len(tasks) > MAX_CONTROLS:
+                error = TwinRicError("LIMIT-RATE", "controls", len(tasks), f"at most {MAX_CONTROLS} under way")
+                answers.put_nowait(self._failure(ask, error))
+            else:
+                _spawn(self._serve(ask, answers), tasks)
+        await asyncio.gather(*(task for task in tasks if task is not asyncio.current_task()))
+        answers.put_nowait(None)
+
+    async def _serve(
+        self, ask: controls_pb2.ControlAsk, answers: asyncio.Queue[controls_pb2.ControlAnswer | None]
+    ) -> None:
+        try:
+            deadline_s = min(ask.deadline_ms / 1e3 or CONTROL_DEADLINE_S, CONTROL_DEADLINE_S)
+            response = await self._controls.controlled(ask.request, deadline_s, no_ack=ask.no_ack)
+            answers.put_nowait(controls_pb2.ControlAnswer(number=ask.number, response=response))
+        except TwinRicError as error:
+            answers.put_nowait(self._failure(ask, error))
+        except Exception as error:  # noqa: BLE001 - one control's failure must not end the others' stream
+            self._log.error("control failed unexpectedly", fault=repr(error), exc_info=error)
+            known = TwinRicError(
+                "INTERNAL", "control", type(error).__name__, "none of this", "The log has the details."
+            )
+            answers.put_nowait(self._failure(ask, known))
+
+    def _failure(self, ask: controls_pb2.ControlAsk, error: TwinRicError) -> controls_pb2.ControlAnswer:
+        self._metrics.count_refused(error.code)
+        return controls_pb2.ControlAnswer(number=ask.number, failure=faults_of(error))
+
+
+def _spawn(work: Coroutine[Any, Any, None], among: set[asyncio.Task[None]]) -> None:
+    task = asyncio.get_running_loop().create_task(work)
+    among.add(task)
+    task.add_done_callback(among.discard)
 
 
 def _identity(headers: e2_pb2.RequestHeaders, transaction_id: str) -> ChannelIdentity:

@@ -24,6 +24,7 @@ NAME, VERSION = "oran-e2sm-ccc", "v1"
 OID, RAN_FUNCTION_ID = "1.3.6.1.4.1.53148.1.1.2.4", 4
 SLOT_PERCENT = 5
 STRUCTURE = "O-RRMPolicyRatio"
+_HEADER = json.dumps({"controlHeaderFormat": {"ricStyleType": 1}}).encode()
 
 
 class SliceRatio(FrozenModel):
@@ -63,8 +64,7 @@ class _Ratios(FrozenModel):
 
 def encode_control(ratios: tuple[SliceRatio, ...]) -> tuple[bytes, bytes]:
     """Control header and message that set `ratios`. Raises TwinRicError (E2-RANGE) when they cannot hold together."""
-    header = {"controlHeaderFormat": {"ricStyleType": 1}}
-    return json.dumps(header).encode(), _encode(ratios)
+    return _HEADER, _encode(ratios)
 
 
 def decode_control(header: bytes, payload: bytes) -> tuple[SliceRatio, ...]:

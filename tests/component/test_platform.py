@@ -14,6 +14,7 @@ from ric.a1.client import A1pClient, PolicyFeed
 from ric.bus.bus import MemoryBus
 from ric.clock import WallClock
 from ric.e2.client import E2Client
+from ric.e2.conflict_policy import POLICY_TYPE_ID
 from ric.e2.identities import NodeIdentity, RanFunction
 from ric.e2.node import E2NodeConnection
 from ric.e2.node_requests import NodeSubscription
@@ -124,15 +125,59 @@ async def test_platform_controls_are_audited_and_conflicts_explained(tmp_path: P
         async with httpx.AsyncClient(base_url=bound.a1_url, trust_env=False) as http:
             conflicts = (await http.get("/twinric/v1/conflicts")).json()
             assert [(row["app"], row["admitted"], row["winner"]) for row in conflicts] == [("second", False, "first")]
-            await _until(lambda: len(platform.sdl.audit_rows()) == 2)
+            await _until(lambda: len(platform.sdl.audit_rows()) == 3)
             audit = (await http.get("/twinric/v1/audit", params={"verify": True})).json()
-            assert [(row["actor"], row["details"]["outcome"]) for row in audit["rows"]] == [
-                ("first", "acknowledged"), ("second", "E2-CONFLICT"),
+            assert [(row["actor"], row["details"].get("outcome")) for row in audit["rows"]] == [
+                ("near_rt_ric", None), ("first", "acknowledged"), ("second", "E2-CONFLICT"),
             ]  # fmt: skip
             assert audit["head"] == f"{audit['rows'][-1]['number']}:{audit['rows'][-1]['hash']}"
     finally:
         await node.stop()
         await platform.stop()
+
+
+async def test_platform_conflict_policy_is_enforced_live_and_after_a_restart(tmp_path: Path) -> None:
+    body = {
+        "priorities": {"second": 9},
+        "hold_s": 60,
+        "demands": [{"app_id": "hems_load", "s_nssai": "1-000003", "rate_mbps": 16_000}],
+    }
+    ratios = tuple(ccc.SliceRatio(s_nssai="1-000003", rrm_policy_dedicated_ratio=percent) for percent in (25, 20, 15))
+    for attempt in range(2):
+        platform, bound = await _started(_config(tmp_path))
+        node = E2NodeConnection(bound.nodes, NODE, [_Slices()], metrics=Metrics("node"))
+        await node.start()
+        await node.connected(5)
+        a1 = A1pClient(bound.a1_url)
+
+        async def ask(app_id: str, ratio: ccc.SliceRatio, address: str = bound.xapps) -> None:
+            async with E2Client(address, app_id=app_id, instance_id="1") as client:
+                await client.control(NODE.e2_node_id, CCC, *ccc.encode_control((ratio,)), deadline_s=5)
+
+        async def status(client: A1pClient = a1) -> str:
+            return (await client.policy_status(POLICY_TYPE_ID, "who-wins"))["enforceStatus"]
+
+        try:
+            if not attempt:
+                assert POLICY_TYPE_ID in await a1.policy_types()
+                await a1.put_policy(POLICY_TYPE_ID, "who-wins", body)
+            async with asyncio.timeout(5):
+                while await status() != "ENFORCED":
+                    await asyncio.sleep(0.01)
+            await ask("first", ratios[0])
+            await ask("second", ratios[1])  # displaces an equal of the RIC's settings
+            with pytest.raises(TwinRicError, match="HELD_BY_HIGHER_PRIORITY"):
+                await ask("first", ratios[0])
+            with pytest.raises(TwinRicError, match="E2-CONFLICT"):
+                await ask("hems_load", ratios[0])
+            assert [row["reason"] for row in platform.conflicts.rows] == ["PREEMPTED", *["HELD_BY_HIGHER_PRIORITY"] * 2]
+            if attempt:
+                await a1.delete_policy(POLICY_TYPE_ID, "who-wins")
+                await _until(lambda mitigation=platform.e2.conflicts: mitigation.policy.demands == ())
+        finally:
+            await a1.aclose()
+            await node.stop()
+            await platform.stop()
 
 
 async def test_platform_restart_keeps_policies_and_overview_names_apps(tmp_path: Path) -> None:
@@ -150,8 +195,9 @@ async def test_platform_restart_keeps_policies_and_overview_names_apps(tmp_path:
             if not attempt:
                 await client.put_policy("t_1", "p1", {"weight": 1})
             async with httpx.AsyncClient(base_url=bound.a1_url, trust_env=False) as http:
-                (app,) = (await http.get("/twinric/v1/apps")).json()
+                app, ric = (await http.get("/twinric/v1/apps")).json()
                 assert (app["app"], app["instances"]) == ("demo", ["1"])
+                assert (ric["app"], ric["policyTypeId"]) == ("near_rt_ric", POLICY_TYPE_ID)
                 assert [row["policyId"] for row in app["policies"]] == ["p1"]
         finally:
             running.cancel()

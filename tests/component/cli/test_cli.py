@@ -21,6 +21,8 @@ import ric.__main__ as command
 from ric.a1.client import PolicyFeed
 from ric.bus.bus import RIC_ALARMS, MemoryBus
 from ric.clock import WallClock, to_ns
+from ric.e2.conflict_mitigation import ControlIntent
+from ric.e2.conflict_policy import POLICY_TYPE_ID
 from ric.pb.twinric.bus.v1 import record_pb2
 from ric.platform import RicConfig, RicPlatform
 from ric.telemetry import Metrics
@@ -36,7 +38,7 @@ SCHEMA = {
 POLICY_TYPE = {"policyTypeId": TYPE_ID, "policySchema": SCHEMA, "statusSchema": {"type": "object"}}
 COMMANDS = [
     [], ["demo"], ["up"], ["serve"], ["apps"], ["policy"], ["policy", "list"], ["policy", "put"], ["policy", "delete"],
-    ["policy", "status"], ["policy", "types"], ["twins"], ["alarms"], ["bench"],
+    ["policy", "status"], ["policy", "types"], ["twins"], ["alarms"], ["conflicts"], ["bench"],
     ["certs"], ["audit"], ["audit", "verify"], ["audit", "list"],
 ]  # fmt: skip
 
@@ -62,6 +64,10 @@ class Ric:
         bound = await platform.start()
         self.a1_url = bound.a1_url
         await self._raise_alarm(bus)
+        for app_id, share in (("first", 25), ("second", 30)):
+            intent = ControlIntent(app_id, "00101-e2000001", "ccc", {"slice 1-000001": share})
+            if not (decision := platform.e2.conflicts.decide(intent, 0.0)).is_admitted:
+                platform.conflicts.record(decision)
         feed = PolicyFeed(
             bound.a1_grpc, app_id="doubler", instance_id="1", policy_type_id=TYPE_ID, policy_type=POLICY_TYPE
         )
@@ -176,7 +182,7 @@ def test_apps_tells_of_one_whose_packages_are_absent(monkeypatch: pytest.MonkeyP
 
 def test_policy_life_put_list_status_delete(ric: Ric, tmp_path: Path) -> None:
     a1 = ("--a1", ric.a1_url)
-    assert run("policy", "types", *a1).split() == [TYPE_ID]
+    assert run("policy", "types", *a1).split() == [TYPE_ID, POLICY_TYPE_ID]
     run("policy", "put", TYPE_ID, "louder", '{"gain": 2}', *a1)
     file = tmp_path / "softer.json"
     file.write_text(json.dumps({"gain": 0.5}), encoding="utf-8")
@@ -197,6 +203,13 @@ def test_alarms_lists_the_active_ones(ric: Ric) -> None:
     text = run("alarms", "--a1", ric.a1_url)
     assert "feeder/feeder-1/section/2" in text
     assert "MAJOR" in text
+
+
+def test_conflicts_tells_who_lost_to_whom_and_why(ric: Ric) -> None:
+    text = run("conflicts", "--a1", ric.a1_url)
+    assert "HELD_BY_EQUAL_PRIORITY" in text
+    assert all(word in text for word in ("second", "refused, direct", "first", "slice 1-000001"))
+    assert "HELD_BY" not in run("conflicts", "--app", "third", "--a1", ric.a1_url)
 
 
 @pytest.mark.parametrize(
@@ -225,6 +238,7 @@ def test_refusal_of_the_ric_is_told_in_one_line(
     ("arguments", "told"),
     [
         (["policy", "list", "--a1", "http://127.0.0.1:9"], "A1-UNREACHABLE base_url = 'http://127.0.0.1:9'"),
+        (["conflicts", "--a1", "http://127.0.0.1:9"], "A1-UNREACHABLE --a1 = 'http://127.0.0.1:9'"),
         (["alarms", "--a1", "http://127.0.0.1:9"], "A1-UNREACHABLE --a1 = 'http://127.0.0.1:9'"),
         (["policy", "list", "--a1", "127.0.0.1:9000"], "CONFIG-RANGE --a1 = '127.0.0.1:9000'"),
         (["alarms", "--a1", "::no url"], "CONFIG-RANGE --a1 = '::no url'"),
@@ -238,8 +252,8 @@ def test_refusal_of_the_ric_is_told_in_one_line(
         (["serve", "--config", "/no/such/file"], "CONFIG-MISSING file = '/no/such/file'"),
         (["bench", "e2_lop"], "CONFIG-RANGE NAME = 'e2_lop'"),
     ],
-    ids=["no RIC", "alarms: no RIC", "no scheme", "no address", "up: memory", "up: no Kafka", "no port",
-         "unknown topic", "not compacted", "demo: unknown scenario", "up: unknown scenario",
+    ids=["no RIC", "conflicts: no RIC", "alarms: no RIC", "no scheme", "no address", "up: memory", "up: no Kafka",
+         "no port", "unknown topic", "not compacted", "demo: unknown scenario", "up: unknown scenario",
          "serve: no file", "unknown benchmark"],
 )  # fmt: skip
 def test_fault_of_input_is_told_in_one_line(

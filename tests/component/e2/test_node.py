@@ -47,7 +47,7 @@ async def test_node_dials_until_the_ric_is_there(house, make_node) -> None:
 async def test_node_applies_a_repeated_call_process_id_once(house) -> None:
     node = await house.node()
     payload = ccc.encode_control((ccc.SliceRatio(s_nssai="1-000001", rrm_policy_dedicated_ratio=25),))
-    control = house.platform.termination.control
+    control = house.platform.termination.begin_control
     node.ccc.delay_s = 0.05
     outcomes = await asyncio.gather(*(control(node.name, 4, "same", payload, 1.0) for _ in range(3)))
     assert outcomes == [payload[1]] * 3
@@ -60,20 +60,20 @@ async def test_node_finishes_a_control_whose_connection_broke_and_answers_the_re
     node = await house.node()
     payload = ccc.encode_control((ccc.SliceRatio(s_nssai="1-000001", rrm_policy_dedicated_ratio=25),))
     node.ccc.delay_s = 0.05
-    first = asyncio.create_task(house.platform.termination.control(node.name, 4, "same", payload, 5.0))
+    first = house.platform.termination.begin_control(node.name, 4, "same", payload, 5.0)
     await asyncio.sleep(0.02)
     await node.connection.drop()
     with pytest.raises(TwinRicError, match="E2-LOST"):
         await first
     await node.connection.connected(5.0)
-    assert await house.platform.termination.control(node.name, 4, "same", payload, 5.0) == payload[1]
+    assert await house.platform.termination.begin_control(node.name, 4, "same", payload, 5.0) == payload[1]
     assert len(node.ccc.controls) == 1
 
 
 async def test_node_control_for_a_function_that_it_lacks_is_a_typed_failure(house) -> None:
     node = await house.node()
     with pytest.raises(TwinRicError, match="E2-FUNCTION-UNKNOWN ran_function_id"):
-        await house.platform.termination.control(node.name, 77, "c", (b"", b""), 1.0)
+        await house.platform.termination.begin_control(node.name, 77, "c", (b"", b""), 1.0)
 
 
 async def test_node_service_update_adds_and_deletes_functions(house, make_function) -> None:

@@ -1,10 +1,11 @@
-"""Direct conflicts between xApps on one parameter."""
+"""Direct, indirect and implicit conflicts between xApps."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ric.e2.conflict_mitigation import ConflictDecision, ConflictMitigation, ControlIntent
+from ric.e2.conflict_policy import ConflictPolicy, Influence, TrafficDemand
 from ric.errors import TwinRicError
 
 
@@ -124,4 +125,124 @@ def test_conflict_mitigation_forgets_holds_that_ran_out() -> None:
     mitigation = ConflictMitigation({}, hold_s=1.0)
     for number in range(20_000):
         mitigation.decide(intent("a", **{f"p{number}": 1}), number / 100)
-    assert len(mitigation._holds) < 10_000
+    assert mitigation.holds < 10_000
+
+
+# Indirect: a slice against the traffic of another app
+
+HEMS = TrafficDemand(app_id="hems_load", s_nssai="1-000003", rate_mbps=8_000, max_utilisation=0.8)
+SLICE = "slice 1-000003"
+
+
+def slices(app: str, percent: float) -> ControlIntent:
+    return ControlIntent(app, "n1", "ccc", {SLICE: percent}, {SLICE: percent})
+
+
+def starving(**policy: object) -> ConflictMitigation:
+    made = ConflictMitigation({}, hold_s=0.0)
+    made.configure(ConflictPolicy.model_validate({"demands": (HEMS,), **policy}))
+    return made
+
+
+def test_conflict_mitigation_slice_that_starves_a_fleet_is_refused_with_what_it_needs() -> None:
+    decision = starving().decide(slices("slice_bandwidth", 9), 0.0)
+    assert (decision.is_admitted, decision.winner, decision.reason.code) == (False, "hems_load", "STARVES_TRAFFIC")
+    assert decision.reason.details["conflict"] == "indirect"
+    assert decision.reason.numbers["needed_percent"] == pytest.approx(10.0)
+    with pytest.raises(TwinRicError, match="at least 10 %, or traffic of hems_load starves") as caught:
+        decision.check()
+    assert caught.value.faults[0].field == SLICE
+
+
+def test_conflict_mitigation_slice_with_room_for_the_fleet_is_admitted() -> None:
+    assert starving().decide(slices("slice_bandwidth", 10), 0.0).reason.code == "NO_CONFLICT"
+
+
+def test_conflict_mitigation_slice_that_improves_is_admitted_even_if_still_short() -> None:
+    mitigation = starving()
+    mitigation.observed("n1", "ccc", SLICE, 5.0)
+    assert mitigation.decide(slices("slice_bandwidth", 8), 0.0).is_admitted
+    assert not mitigation.decide(slices("slice_bandwidth", 4), 0.0).is_admitted
+
+
+def test_conflict_mitigation_higher_priority_may_starve_and_says_whom() -> None:
+    decision = starving(priorities={"slice_bandwidth": 1}).decide(slices("slice_bandwidth", 5), 0.0)
+    assert (decision.is_admitted, decision.losers, decision.reason.code) == (True, ("hems_load",), "PREEMPTED")
+    assert decision.reason.details["conflict"] == "indirect"
+
+
+def test_conflict_mitigation_reports_only_where_the_policy_says_so() -> None:
+    decision = starving(on_indirect="report").decide(slices("slice_bandwidth", 5), 0.0)
+    assert (decision.is_admitted, decision.losers, decision.reason.code) == (True, ("hems_load",), "STARVES_TRAFFIC")
+
+
+# Implicit: different parameters, one quantity
+
+
+def power(app: str, name: str, kw: float) -> ControlIntent:
+    return ControlIntent(app, "n1", "grid", {name: kw}, {name: kw})
+
+
+STORE, BATTERY = "storage_set_point s charge_kw", "home_set_point h battery_kw"
+
+
+def test_conflict_mitigation_controls_that_work_against_each_other_are_found() -> None:
+    mitigation = ConflictMitigation({}, hold_s=1.0)
+    assert mitigation.decide(power("hems_load", BATTERY, -30.0), 0.0).reason.code == "NO_CONFLICT"
+    decision = mitigation.decide(power("store", STORE, 40.0), 0.5)
+    assert (decision.is_admitted, decision.winner, decision.reason.code) == (False, "hems_load", "OPPOSES_CONTROL")
+    assert (decision.reason.numbers["push"], decision.reason.numbers["winner_push"]) == (40.0, -30.0)
+    with pytest.raises(TwinRicError, match="works against hems_load on feeder import_kw"):
+        decision.check()
+    assert mitigation.decide(power("store", STORE, 40.0), 1.0).is_admitted  # the hold has run out
+
+
+@pytest.mark.parametrize(
+    ("name", "kw"),
+    [(STORE, -1.0), (STORE, 4.0), ("storage_set_point s discharge_kw", 40.0), ("home_set_point h pv_limit_kw", 40.0)],
+    ids=["same direction", "within the dead band", "gain of the other sign", "no influence"],
+)
+def test_conflict_mitigation_no_implicit_conflict(name: str, kw: float) -> None:
+    mitigation = ConflictMitigation({}, hold_s=1.0)
+    mitigation.decide(power("hems_load", BATTERY, -30.0), 0.0)
+    assert mitigation.decide(power("store", name, kw), 0.5).reason.code == "NO_CONFLICT"
+
+
+def test_conflict_mitigation_giving_way_opposes_nobody() -> None:
+    mitigation = ConflictMitigation({"store": 1}, hold_s=10.0)
+    mitigation.decide(power("hems_load", BATTERY, -30.0), 0.0)
+    assert mitigation.decide(power("store", STORE, 40.0), 1.0).reason.code == "PREEMPTED"
+    assert mitigation.decide(power("hems_load", BATTERY, -20.0), 2.0).is_admitted
+    assert not mitigation.decide(power("hems_load", BATTERY, -31.0), 2.0).is_admitted
+
+
+def test_conflict_mitigation_withdrawn_control_pushes_no_more() -> None:
+    mitigation = ConflictMitigation({}, hold_s=10.0)
+    mitigation.decide(power("hems_load", BATTERY, -10.0), 0.0)
+    mitigation.withdraw(mitigation.decide(power("hems_load", BATTERY, -50.0), 0.1))
+    decision = mitigation.decide(power("store", STORE, 40.0), 0.2)
+    assert decision.reason.numbers["winner_push"] == -10.0
+    mitigation.forget_node("n1")
+    assert mitigation.decide(power("store", STORE, 40.0), 0.3).is_admitted
+
+
+def test_conflict_mitigation_change_counts_from_the_value_in_force() -> None:
+    influence = Influence(parameter="home_set_point hvac_kw", target="t", gain=1, reference=None, dead_band=1)
+    other = Influence(parameter="storage_set_point charge_kw", target="t", gain=1, dead_band=1)
+    mitigation = ConflictMitigation({}, hold_s=1.0)
+    mitigation.configure(ConflictPolicy(influences=(influence, other)))
+    heat = "home_set_point h hvac_kw"
+    mitigation.applied(mitigation.decide(power("hems_load", heat, 9.0), 0.0))  # nobody knows what it was before
+    assert mitigation.decide(power("store", STORE, 40.0), 0.1).is_admitted
+    mitigation = ConflictMitigation({}, hold_s=1.0)
+    mitigation.configure(ConflictPolicy(influences=(influence, other)))
+    mitigation.applied(mitigation.decide(power("hems_load", heat, 9.0), 0.0))
+    mitigation.decide(power("hems_load", heat, 4.0), 0.1)
+    assert mitigation.decide(power("store", STORE, 40.0), 0.2).reason.numbers["winner_push"] == -5.0
+
+
+def test_conflict_mitigation_strongest_objection_leads() -> None:
+    mitigation = starving(priorities={"hems_load": 3, "b": 2}, hold_s=5.0)
+    mitigation.decide(slices("b", 25), 0.0)
+    assert mitigation.decide(slices("a", 5), 1.0).winner == "hems_load"
+    assert mitigation.decide(slices("a", 20), 1.0).winner == "b"

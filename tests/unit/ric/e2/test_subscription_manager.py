@@ -55,6 +55,11 @@ def drained(channel: Channel) -> list[bytes]:
     return taken
 
 
+def deliver(manager: SubscriptionManager, node: str, request: RicRequestId, header: bytes, message: bytes) -> int:
+    subscription = manager.at_request(node, request)
+    return 0 if subscription is None else manager.deliver(subscription, header, message)
+
+
 def test_subscription_manager_equal_specs_share_one_subscription() -> None:
     manager = SubscriptionManager()
     first, second, other = attach(manager, "a"), attach(manager, "b"), attach(manager, "c", spec(b"2 s"))
@@ -69,7 +74,7 @@ def test_subscription_manager_delivers_to_every_sharer() -> None:
     one = attach(manager, "a", wake=lambda: woken.append("a"))
     two = attach(manager, "b", wake=lambda: woken.append("b"))
     manager.requested(one.subscription, REQUEST)
-    assert manager.deliver(NODE, REQUEST, b"h", b"m") == 0
+    assert deliver(manager, NODE, REQUEST, b"h", b"m") == 0
     assert (one.channel.take(), two.channel.take()) == ((b"h", b"m"), (b"h", b"m"))
     assert woken == ["a", "b"]
 
@@ -79,7 +84,7 @@ def test_subscription_manager_slow_xapp_drops_only_its_own_oldest() -> None:
     slow, fast = opened(manager, "slow", "fast")
     kept = []
     for number in range(5):
-        manager.deliver(NODE, REQUEST, b"", bytes([number]))
+        deliver(manager, NODE, REQUEST, b"", bytes([number]))
         kept += drained(fast)
     assert kept == [bytes([number]) for number in range(5)]
     assert drained(slow) == [b"\x02", b"\x03", b"\x04"]
@@ -94,7 +99,7 @@ def test_subscription_manager_every_indication_is_read_dropped_or_queued(steps: 
     delivered = dropped = 0
     for step in steps:
         if step == "deliver":
-            dropped += manager.deliver(NODE, REQUEST, b"", delivered.to_bytes(2, "big"))
+            dropped += deliver(manager, NODE, REQUEST, b"", delivered.to_bytes(2, "big"))
             delivered += 1
         elif (item := channels[step].take()) is not None:
             read[step].append(int.from_bytes(item[1], "big"))
@@ -108,7 +113,7 @@ def test_subscription_manager_every_indication_is_read_dropped_or_queued(steps: 
 def test_subscription_manager_same_transaction_continues_the_channel() -> None:
     manager = SubscriptionManager()
     (channel,) = opened(manager, "a")
-    manager.deliver(NODE, REQUEST, b"", b"kept")
+    deliver(manager, NODE, REQUEST, b"", b"kept")
     manager.detach(channel, channel.generation, 10.0)
     again = attach(manager, "a")
     assert again.channel is channel
@@ -141,7 +146,7 @@ def test_subscription_manager_last_leaver_ends_the_subscription() -> None:
     orphan = manager.remove(two.identity)
     assert orphan is not None
     assert orphan.request == REQUEST
-    assert manager.deliver(NODE, REQUEST, b"", b"") == 0
+    assert deliver(manager, NODE, REQUEST, b"", b"") == 0
     assert list(manager.subscriptions()) == []
     assert one.is_closed
 
@@ -177,12 +182,12 @@ def test_subscription_manager_lost_node_tells_its_xapps_and_takes_up_what_return
     manager.node_lost(NODE, LOST, 10.0)
     assert channel.error is LOST
     assert elsewhere.channel.error is None
-    assert manager.deliver(NODE, REQUEST, b"", b"") == 0
+    assert deliver(manager, NODE, REQUEST, b"", b"") == 0
     (waiting,) = manager.node_ready(NODE)
     assert channel.error is None
     newer = RicRequestId(1, 9)
     manager.requested(waiting, newer)
-    manager.deliver(NODE, newer, b"", b"back")
+    deliver(manager, NODE, newer, b"", b"back")
     assert drained(channel) == [b"back"]
 
 
