@@ -6,6 +6,8 @@ functions while the network steps; indications leave when they are published.
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from collections.abc import Sequence
 
 from google.protobuf.message import DecodeError
@@ -15,7 +17,7 @@ from e2sim.network import Network, Node, NodeSample
 from e2sim.ran_functions import CccFunction, DappFunction, GridFunction, Indication, KpmFunction, NodeFunction
 from e2sim.scenario_parts import RestartSpec
 from e2sim.streams import Streams
-from ric.e2.identities import NodeIdentity
+from ric.e2.identities import NodeIdentity, RicRequestId
 from ric.e2.node import E2NodeConnection
 from ric.e2sm import dapp
 from ric.errors import TwinRicError
@@ -24,6 +26,10 @@ from ric.security import TlsMaterial
 from ric.telemetry import Metrics, logger
 
 __all__ = ["E2Agent", "E2Agents"]
+
+MAX_REPORTS = 128
+"""DApp reports of one node that a RIC which comes back is told again."""
+REPEAT_S = 0.1
 
 
 class E2Agent:
@@ -37,6 +43,8 @@ class E2Agent:
         self.connection = connection
         self.sent = 0
         self._functions = tuple(functions)
+        self._reports: deque[dapp.DAppReport] = deque(maxlen=MAX_REPORTS)
+        self._told: dict[RicRequestId, int] = {}
         self._dapps = dapps
         self._link = link
         self._down = False
@@ -64,9 +72,27 @@ class E2Agent:
         except DecodeError as error:
             raise TwinRicError("E3-MALFORMED", "report_data", report_data[:16], "a serialised Alarm") from error
         report = dapp.DAppReport(self.node.e2_node_id, source_time_ns, dapp_identifier, sequence_id, alarm)
+        self._reports.append(report)
         sent = 0
         for indication in self._dapps.indications(report):
             sent += await self._indicate(indication)
+        return sent
+
+    async def repeat_reports(self) -> int:
+        """Send the newest dApp reports to every subscription that is new; how many indications were sent.
+
+        E2 acknowledges no indication: what was on its way when the RIC died, or came while it was away, arrives by
+        the repetition. The RIC knows what it has taken.
+        """
+        in_force = self.connection.subscriptions.keys()
+        opened = {key: number for key, number in self._dapps.opened.items() if key in in_force}
+        new = {key for key, number in opened.items() if self._told.get(key) != number}
+        self._told = opened
+        sent = 0
+        for report in list(self._reports) if new else ():
+            for indication in self._dapps.indications(report):
+                if indication.ric_request_id in new:
+                    sent += await self._indicate(indication)
         return sent
 
     async def keep_up(self, *, down: bool) -> None:
@@ -94,6 +120,7 @@ class E2Agents:
     def __init__(self, network: Network, address: str, *, metrics: Metrics, tls: TlsMaterial | None = None) -> None:
         self.network = network
         self.agents: dict[str, E2Agent] = {}
+        self._repeating: asyncio.Task[None] | None = None
         self._log = logger("e2sim")
         scenario = network.scenario
         streams = Streams(scenario.seed)
@@ -113,10 +140,15 @@ class E2Agents:
             await agent.connection.start()
         for agent in self.agents.values():
             await agent.connection.connected(timeout_s)
+        self._repeating = asyncio.get_running_loop().create_task(self._repeat_reports())
         self._log.info("E2 nodes connected", nodes=len(self.agents))
 
     async def stop(self) -> None:
         """Leave the RIC."""
+        if self._repeating is not None:
+            self._repeating.cancel()
+            await asyncio.gather(self._repeating, return_exceptions=True)
+            self._repeating = None
         for agent in self.agents.values():
             await agent.connection.stop()
 
@@ -127,6 +159,13 @@ class E2Agents:
             await agent.keep_up(down=self._is_down(agent.node, now_s))
             sent += await agent.publish(now_s)
         return sent
+
+    async def _repeat_reports(self) -> None:
+        """On the wall clock: it is about connections, and goes on when the scenario is over."""
+        while True:
+            await asyncio.sleep(REPEAT_S)
+            for agent in self.agents.values():
+                await agent.repeat_reports()
 
     def _observe(self, node: Node, sample: NodeSample) -> None:
         self.agents[node.e2_node_id].observe(sample)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -295,17 +296,22 @@ class DappFunction(NodeFunction):
     def __init__(self) -> None:
         super().__init__(RanFunction(dapp.RAN_FUNCTION_ID, dapp.OID))
         self._open: dict[RicRequestId, list[int]] = {}
+        self._openings = itertools.count(1)
+        self.opened: dict[RicRequestId, int] = {}
+        """Who is told of dApp reports now; the number tells a subscription from one of the same id before it."""
 
     async def subscribe(self, subscription: NodeSubscription) -> Sequence[int]:
         """Ids of the admitted report actions; trigger and definitions may be anything."""
         actions = list(_report_actions(subscription))
         if actions:
             self._open[subscription.ric_request_id] = actions
+            self.opened[subscription.ric_request_id] = next(self._openings)
         return actions
 
     async def delete(self, subscription: NodeSubscription) -> None:
         """Stop passing reports on to `subscription`."""
         self._open.pop(subscription.ric_request_id, None)
+        self.opened.pop(subscription.ric_request_id, None)
 
     def indications(self, report: dapp.DAppReport) -> list[Indication]:
         """The indications that carry `report`, one per open action."""

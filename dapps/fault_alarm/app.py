@@ -116,7 +116,10 @@ class FaultAlarmApp(App[FaultAlarmConfig, FaultAlarmPolicy, State, Decision]):
         """Report what is raised or cleared."""
         self._memory = decision.memory
         for finding in decision.findings:
-            await self.links.need_e3().report(self._alarm(finding).SerializeToString())
+            alarm = self._alarm(finding)
+            # What was raised and what was cleared are both worth repeating to a DU that comes back.
+            keep = f"{alarm.managed_object} {alarm.specific_problem} {finding.cleared}"
+            await self.links.need_e3().report(alarm.SerializeToString(), keep=keep)
 
     def _alarm(self, finding: Finding) -> Alarm:
         severity = SEVERITY.get(finding.kind, PerceivedSeverity.PERCEIVED_SEVERITY_MAJOR)

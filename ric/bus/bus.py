@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ric.bus import record
@@ -18,7 +19,8 @@ from ric.telemetry import Metrics, logger, trace_id
 
 __all__ = [
     "COMPACTED_TOPICS", "MAX_RECORD_OCTETS", "RIC_ALARMS", "RIC_DECISIONS", "TOPICS", "TWIN_ACK", "TWIN_DESIRED",
-    "TWIN_FORECAST", "TWIN_REPORTED", "Bus", "BusMessage", "Inbox", "MemoryBus", "Twins", "check_message", "open_bus",
+    "TWIN_FORECAST", "TWIN_REPORTED", "Bus", "BusMessage", "Inbox", "MemoryBus", "Twins", "check_message",
+    "check_resumable", "open_bus",
 ]  # fmt: skip
 
 TWIN_REPORTED, TWIN_DESIRED, TWIN_FORECAST, TWIN_ACK = "twin.reported", "twin.desired", "twin.forecast", "twin.ack"
@@ -36,12 +38,16 @@ TwinHandler = Callable[[str, TwinState], None]
 
 @dataclass(frozen=True)
 class BusMessage:
-    """One record as it lies on the bus; `headers` are CloudEvents binary-mode headers."""
+    """One record as it lies on the bus; `headers` are CloudEvents binary-mode headers.
+
+    `position` grows from record to record of one key, and of the whole topic where that has one partition.
+    """
 
     topic: str
     key: str
     value: bytes
     headers: Mapping[str, str]
+    position: int = field(default=0, compare=False)
 
 
 class Bus(Protocol):
@@ -63,9 +69,20 @@ class Bus(Protocol):
         """Records from now on (the position is fixed before this returns), or all that the topics hold and then on."""
         ...
 
+    def resume(self, topic: str, after: int) -> AsyncIterator[BusMessage]:
+        """Records after a position reached in an earlier life, or from the oldest kept. BUS-RANGE where compacted."""
+        ...
+
     async def latest(self, topic: str) -> dict[str, BusMessage]:
         """The newest record per key of a compacted topic, as it stands now: what a restarted app rebuilds from."""
         ...
+
+
+def check_resumable(topic: str) -> None:
+    """Raises TwinRicError BUS-RANGE for a topic whose records have no order of their own: compacted, or unknown."""
+    check_message(topic, "-", b"")
+    if topic in COMPACTED_TOPICS:
+        raise TwinRicError("BUS-RANGE", "topic", topic, "a topic that is not compacted")
 
 
 def check_message(topic: str, key: str, value: bytes) -> None:
@@ -135,6 +152,7 @@ class MemoryBus:
         self._retained: dict[str, deque[BusMessage]] = {
             topic: deque(maxlen=RETAINED_RECORDS) for topic in TOPICS if topic not in COMPACTED_TOPICS
         }
+        self._positions = itertools.count()
         self._followers: list[tuple[frozenset[str], weakref.ref[Inbox]]] = []
 
     async def start(self) -> None:
@@ -155,7 +173,7 @@ class MemoryBus:
         check_message(topic, key, value)
         if self._stopped:
             raise TwinRicError("BUS-UNREACHABLE", "bus", "memory://", "a bus that is not stopped")
-        message = BusMessage(topic, key, bytes(value), dict(headers))
+        message = BusMessage(topic, key, bytes(value), dict(headers), next(self._positions))
         if topic in self._newest:
             self._newest[topic].pop(key, None)
             self._newest[topic][key] = message
@@ -184,12 +202,20 @@ class MemoryBus:
         """Records from now on, or what the topics hold and then on. Raises TwinRicError BUS-RANGE."""
         for topic in topics:
             check_message(topic, "-", b"")
+        held: list[BusMessage] = []
+        for topic in topics if from_start else ():
+            held += self._newest[topic].values() if topic in self._newest else self._retained[topic]
+        return self._following(topics, held)
+
+    def resume(self, topic: str, after: int) -> AsyncIterator[BusMessage]:
+        """Records after position `after`, as far as they are retained. Raises TwinRicError BUS-RANGE."""
+        check_resumable(topic)
+        return self._following([topic], [each for each in self._retained[topic] if each.position > after])
+
+    def _following(self, topics: Sequence[str], held: Sequence[BusMessage]) -> Inbox:
         inbox = Inbox()
-        if from_start:
-            for topic in topics:
-                held = self._newest[topic].values() if topic in self._newest else self._retained[topic]
-                for message in held:
-                    inbox.put(message)
+        for message in held:
+            inbox.put(message)
         if self._stopped:
             inbox.close()
         else:

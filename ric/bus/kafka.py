@@ -25,6 +25,7 @@ from ric.bus.bus import (
     BusMessage,
     Inbox,
     check_message,
+    check_resumable,
 )
 from ric.bus.kafka_clients import FROM_START, POLL_MS, KafkaSettings, Producer, Reader, message_of
 from ric.config import load_config
@@ -276,10 +277,22 @@ class KafkaBus:
             positions = self._translated(self._end_offsets, group)
             if from_start:
                 positions = dict.fromkeys(positions, FROM_START)
-            reader = Reader(self._consumer, positions, inbox, self._stopping, self._settings.topic_prefix)
-            self._readers = [other for other in self._readers if other.is_alive()] + [reader]
-            reader.start()
+            self._read_into(inbox, positions)
         return inbox
+
+    def resume(self, topic: str, after: int) -> AsyncIterator[BusMessage]:
+        """Records after position `after`; from the oldest where that is gone. Raises BUS-UNREACHABLE, BUS-RANGE."""
+        check_resumable(topic)
+        inbox = Inbox()
+        with self._ends_lock:
+            partitions = self._translated(self._partitions, topic)
+        self._read_into(inbox, dict.fromkeys(partitions, after + 1))
+        return inbox
+
+    def _read_into(self, inbox: Inbox, positions: dict[TopicPartition, int]) -> None:
+        reader = Reader(self._consumer, positions, inbox, self._stopping, self._settings.topic_prefix)
+        self._readers = [other for other in self._readers if other.is_alive()] + [reader]
+        reader.start()
 
     async def latest(self, topic: str) -> dict[str, BusMessage]:
         """The newest record per key of a compacted topic, up to the end as it is now. Raises BUS-UNREACHABLE."""

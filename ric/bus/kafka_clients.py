@@ -90,7 +90,7 @@ def _readable(field: str, path: Path) -> Path:
 def message_of(record: ConsumerRecord, topic: str) -> BusMessage:
     """A consumed record as the bus sees it; octets that are no text are shown as such, and refused by the reader."""
     headers = {name: (octets or b"").decode(errors="replace") for name, octets in record.headers}
-    return BusMessage(topic, (record.key or b"").decode(errors="replace"), record.value, headers)
+    return BusMessage(topic, (record.key or b"").decode(errors="replace"), record.value, headers, record.offset)
 
 
 class Producer:

@@ -36,6 +36,8 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 5.0
 HEARTBEAT_MS, SILENCE_MS = 1_000, 3_000
 AT_ONCE = 64
 """Messages taken before others have their turn."""
+MAX_KEPT = 128
+"""Reports that are sent again after a new set-up."""
 
 IndicationHandler = Callable[[int, memoryview], None]
 ControlHandler = Callable[[int, bytes], None]
@@ -52,6 +54,9 @@ class E3Endpoints:
 
 class E3Session:
     """One dApp at one E3 agent. `reports` counts the dApp reports sent.
+
+    E3 acknowledges no report, so the newest under each `keep` key are sent again after every new set-up: what was
+    lost with a DU, or on the way to it, arrives late instead of never. Receivers know repetitions by their content.
 
     `busy_poll`, set before :meth:`follow`, keeps asking for messages instead of sleeping until one comes: that spares
     the wake-up, and takes the whole core.
@@ -80,6 +85,7 @@ class E3Session:
         self._subscribed = asyncio.Event()
         self._subscription_id = 0
         self._asked: set[int] = set()
+        self._kept: dict[str, bytes] = {}
 
     async def start(self) -> None:
         """Open the sockets and set up; returns when the agent has accepted, however long that takes.
@@ -144,8 +150,20 @@ class E3Session:
         finally:
             subscribing.cancel()
 
-    async def report(self, report_data: bytes) -> int:
-        """Send a dApp report; returns its sequence id. Raises TwinRicError (E3-RANGE, E3-STATE)."""
+    async def report(self, report_data: bytes, *, keep: str = "") -> int:
+        """Send a dApp report; returns its sequence id. Raises TwinRicError (E3-RANGE, E3-STATE).
+
+        `keep` names what the report is about: the newest report of each name is sent again after a new set-up, in the
+        order in which they were made, for the MAX_KEPT newest names.
+        """
+        if keep:
+            self._kept.pop(keep, None)
+            self._kept[keep] = report_data
+            if len(self._kept) > MAX_KEPT:
+                del self._kept[next(iter(self._kept))]
+        return await self._report(report_data)
+
+    async def _report(self, report_data: bytes) -> int:
         sequence_id = self.reports + 1
         message = pb.DAppReport(
             dapp_identifier=self.dapp_identifier, ran_function_identifier=FEEDER_FUNCTION_ID, report_data=report_data,
@@ -154,6 +172,11 @@ class E3Session:
         await self._send(pb.E3Pdu(dapp_report=message))
         self.reports = sequence_id
         return sequence_id
+
+    async def _report_again(self) -> None:
+        """What is kept, once the subscription's answer has proved that both sockets have joined."""
+        for report_data in list(self._kept.values()):
+            await self._report(report_data)
 
     async def control(self, action_data: bytes, *, control_id: int = ISOLATE_CONTROL_ID, sequence_id: int = 0) -> None:
         """Send a dApp control action. Raises TwinRicError (E3-RANGE, E3-STATE)."""
@@ -240,6 +263,7 @@ class E3Session:
             self.dapp_identifier = 0
             await self._set_up()
             await self._subscribe()
+            await self._report_again()
 
     async def _send(self, pdu: pb.E3Pdu) -> None:
         await self._send_stamped(self._stamped(pdu))

@@ -1,10 +1,17 @@
-"""Fault supervision: alarms from the bus and from dApps into one list, one REST view and VES 7.2.1 fault events."""
+"""Fault supervision: alarms from the bus and from dApps into one list, one REST view and VES 7.2.1 fault events.
+
+Delivery to us is at least once, its effect is once: a report is known by what it says and the work that made it, what
+was taken is remembered over restarts, and the bus is read on from where the last life stopped.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import hashlib
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -23,7 +30,11 @@ from ric.telemetry import Metrics, logger
 
 __all__ = ["FaultService", "alarm_router", "ves_event", "ves_url"]
 
-NAMESPACE = "o1.alarms"
+NAMESPACE, SEEN, POSITION = "o1.alarms", "o1.seen", "o1.position"
+MAX_SEEN = 20_000
+"""Reports that are remembered; what a DU sends again after a reconnect must be among them."""
+MAX_UNPUBLISHED = 1_000
+PUBLISH_AGAIN_S = 1.0
 READ_SCOPE = "o1:read"
 VES_PATH = "/eventListener/v7"
 _PRIORITIES = {"CRITICAL": "High", "MAJOR": "High", "MINOR": "Medium", "WARNING": "Low"}
@@ -71,6 +82,34 @@ def ves_event(change: AlarmChange, reporting_entity: str) -> dict[str, Any]:
     return {"event": {"commonEventHeader": header, "faultFields": fields}}
 
 
+def identity_of(alarm: Alarm) -> str:
+    """The same for every delivery of one report; another detection, or another cycle's work, is another report."""
+    parts = (alarm.key.alarm_id, alarm.severity, str(alarm.detected_time_ns), alarm.trace_id)
+    return hashlib.blake2b("\x1f".join(parts).encode(), digest_size=12).hexdigest()
+
+
+class _Seen:
+    """The newest MAX_SEEN reports, in order."""
+
+    def __init__(self, rows: Mapping[str, str]) -> None:
+        self._numbers = dict(sorted(((name, int(text)) for name, text in rows.items()), key=lambda row: row[1]))
+        self._next = max(self._numbers.values(), default=0) + 1
+
+    def __contains__(self, identity: str) -> bool:
+        return identity in self._numbers
+
+    def add(self, identity: str) -> list[Change]:
+        """Remember one report; what that changes in the store."""
+        self._numbers[identity] = self._next
+        changes = [Change(SEEN, identity, str(self._next))]
+        self._next += 1
+        if len(self._numbers) > MAX_SEEN:
+            oldest = next(iter(self._numbers))
+            del self._numbers[oldest]
+            changes.append(Change(SEEN, oldest, None))
+        return changes
+
+
 class FaultService:
     """Follows `ric.alarms`, keeps the list over restarts, forwards changes to the VES collector where there is one."""
 
@@ -88,15 +127,33 @@ class FaultService:
         self._log = logger("fault_service")
         self._tasks: list[asyncio.Task[None]] = []
         self._delayed = asyncio.Event()
+        self._seen = _Seen({})
+        self._reported: set[str] = set()
+        """Published in this life, perhaps not read back yet."""
+        self._unpublished: deque[bytes] = deque(maxlen=MAX_UNPUBLISHED)
+        self._unsaved: dict[tuple[str, str], Change] = {}
+        """What the store has still to take: a full disk delays it, later changes do not overtake it."""
+        self._unsettled: dict[tuple[str, str], Change] = {}
+        """What was read while alarms wait for their delays, which no store holds: after a crash it is read again."""
+        self._saving = asyncio.Lock()
         self.alarms = AlarmList(delays)
 
     async def start(self) -> None:
-        """Restore the active list and follow the bus from here on. Raises TwinRicError (SDL-FAILED)."""
+        """Restore the active list and follow the bus from where it stopped; at first, from the oldest alarm there.
+
+        Raises TwinRicError (SDL-FAILED, BUS-UNREACHABLE).
+        """
         rows = self._sdl.read(NAMESPACE).values()
         self.alarms.restore([AlarmEntry.of(json.loads(text)) for text in rows])
-        messages = self._bus.follow([RIC_ALARMS])
+        self._seen = _Seen(self._sdl.read(SEEN))
+        position = self._sdl.read(POSITION).get(RIC_ALARMS)
+        if position is None:
+            messages = self._bus.follow([RIC_ALARMS], from_start=True)
+        else:
+            messages = self._bus.resume(RIC_ALARMS, int(position))
         loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(self._follow(messages)), loop.create_task(self._wait_for_delays())]
+        work = (self._follow(messages), self._wait_for_delays(), self._publish_again())
+        self._tasks = [loop.create_task(each) for each in work]
 
     async def stop(self) -> None:
         """Stop following; the list stays readable."""
@@ -108,33 +165,63 @@ class FaultService:
     async def report(self, payload: bytes) -> None:
         """Publish an alarm that came by another way than the bus, such as a dApp report (serialised Alarm).
 
-        With the bus away it still enters the list. Raises TwinRicError: BUS-MALFORMED, BUS-RANGE, BUS-UNREACHABLE.
+        One that was taken before is dropped: DUs repeat their newest after every reconnect. With the bus away it
+        enters the list at once and is published when the bus is back. Raises TwinRicError: BUS-MALFORMED, BUS-RANGE,
+        BUS-UNREACHABLE.
         """
         alarm = decode_alarm(payload)
-        headers = cloudevents_headers(
-            f"/twinric/{alarm.key.application}", "twinric.alarm.v1", alarm.detected_time_ns, alarm.trace_id,
-            identifier=f"{alarm.key.alarm_id}-{alarm.severity}-{alarm.detected_time_ns}",
-        )  # fmt: skip
+        identity = identity_of(alarm)
+        if identity in self._seen or identity in self._reported:
+            self._metrics.count_message("o1", "repeated")
+            return
+        self._reported.add(identity)
         try:
-            await self._bus.publish(RIC_ALARMS, alarm.key.managed_object, payload, headers)
+            await self._publish(payload, alarm)
         except TwinRicError:
+            self._unpublished.append(payload)
             await self._take(alarm)
             raise
+
+    async def _publish(self, payload: bytes, alarm: Alarm) -> None:
+        headers = cloudevents_headers(
+            f"/twinric/{alarm.key.application}", "twinric.alarm.v1", alarm.detected_time_ns, alarm.trace_id,
+            identifier=identity_of(alarm),
+        )  # fmt: skip
+        await self._bus.publish(RIC_ALARMS, alarm.key.managed_object, payload, headers)
+
+    async def _publish_again(self) -> None:
+        """Publish what the bus did not take, oldest first; in real time, since it waits for a peer."""
+        while True:
+            await asyncio.sleep(PUBLISH_AGAIN_S)
+            with contextlib.suppress(TwinRicError):
+                while self._unpublished:
+                    await self._publish(self._unpublished[0], decode_alarm(self._unpublished[0]))
+                    self._unpublished.popleft()
 
     async def _follow(self, messages: AsyncIterator[BusMessage]) -> None:
         async for message in messages:
             self._metrics.count_message("o1", "in")
             try:
-                await self._take(decode_alarm(message.value))
+                await self._take(decode_alarm(message.value), message.position)
             except TwinRicError as error:
                 self._metrics.count_refused(error.code)
                 self._log.warning("alarm refused", key=message.key, fault=str(error))
 
-    async def _take(self, alarm: Alarm) -> None:
-        changes = self.alarms.take(alarm, to_ns(self._clock.now_s()))
+    async def _take(self, alarm: Alarm, position: int | None = None) -> None:
+        """Let a report change the list, once however often it comes; `position` is how far the bus is read with it."""
+        identity = identity_of(alarm)
+        kept = [] if position is None else [Change(POSITION, RIC_ALARMS, str(position))]
+        changes: list[AlarmChange] = []
+        if identity in self._seen:
+            self._metrics.count_message("o1", "repeated")
+        else:
+            changes = self.alarms.take(alarm, to_ns(self._clock.now_s()))
+            kept += self._seen.add(identity)
+        if position is not None:
+            self._reported.discard(identity)
         if self.alarms.next_due_ns() is not None:
             self._delayed.set()
-        await self._tell(changes)
+        await self._tell(changes, kept)
 
     async def _wait_for_delays(self) -> None:
         loop = asyncio.get_running_loop()
@@ -160,21 +247,31 @@ class FaultService:
         await self._clock.sleep_until(to_s(time_ns) + 1e-6)
         return True
 
-    async def _tell(self, changes: Sequence[AlarmChange]) -> None:
+    async def _tell(self, changes: Sequence[AlarmChange], kept: Sequence[Change] = ()) -> None:
         for change in changes:
             key = change.entry.alarm.key
             self._log.info(f"alarm {change.kind}", **key._asdict(), severity=change.entry.alarm.severity)
             if self._collector_url:
                 self._collector.post("ves", self._collector_url, ves_event(change, self._reporting_entity))
-        kept = [
+        rows = [
             Change(
                 NAMESPACE, change.entry.alarm.key.alarm_id,
                 None if change.kind == "cleared" else json.dumps(change.entry.body()),
             )
             for change in changes
         ]  # fmt: skip
-        if kept:
-            await asyncio.to_thread(self._sdl.commit, kept)
+        self._unsaved |= {(row.namespace, row.key): row for row in rows}
+        self._unsettled |= {(row.namespace, row.key): row for row in kept}
+        if self.alarms.next_due_ns() is None:
+            self._unsaved |= self._unsettled
+            self._unsettled = {}
+        await self._save()
+
+    async def _save(self) -> None:
+        async with self._saving:
+            if saving := dict(self._unsaved):
+                await asyncio.to_thread(self._sdl.commit, list(saving.values()))
+                self._unsaved = {key: row for key, row in self._unsaved.items() if saving.get(key) is not row}
 
 
 def alarm_router(service: FaultService, verifier: TokenVerifier | None = None) -> APIRouter:

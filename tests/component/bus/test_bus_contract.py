@@ -77,6 +77,21 @@ class BusContract:
         await bus.publish(RIC_ALARMS, "feeder/1", b"3", {})
         assert [item.value for item in [*held, *await take(feed, 1)]] == [b"1", b"2", b"3"]
 
+    async def test_resume_goes_on_after_a_position(self, bus: Bus) -> None:
+        for number in range(5):
+            await bus.publish(RIC_ALARMS, "feeder/1", bytes([number]), {})
+        read = await take(bus.follow([RIC_ALARMS], from_start=True), 3)
+        assert [item.position for item in read] == sorted({item.position for item in read})
+        again = bus.resume(RIC_ALARMS, read[-1].position)
+        assert [item.value[0] for item in await take(again, 2)] == [3, 4]
+        await bus.publish(RIC_ALARMS, "feeder/1", b"\x05", {})
+        assert [item.value[0] for item in await take(again, 1)] == [5]
+
+    async def test_resume_of_a_compacted_or_unknown_topic_is_refused(self, bus: Bus) -> None:
+        for topic in (TWIN_REPORTED, "twin.unknown"):
+            with pytest.raises(TwinRicError, match="BUS-RANGE topic"):
+                bus.resume(topic, 0)
+
     async def test_follow_several_topics_and_several_followers(self, bus: Bus) -> None:
         both, alarms = bus.follow([TWIN_REPORTED, RIC_ALARMS]), bus.follow([RIC_ALARMS])
         await bus.publish(TWIN_REPORTED, "twin/1", b"state", {})

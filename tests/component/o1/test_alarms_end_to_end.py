@@ -79,9 +79,11 @@ def _alarm(severity: str, time_s: float = START_S) -> bytes:
 
 
 class _System:
-    def __init__(self, store: Path, collector_url: str = "", delays: AlarmDelays | None = None) -> None:
+    def __init__(
+        self, store: Path, collector_url: str = "", delays: AlarmDelays | None = None, bus: MemoryBus | None = None
+    ) -> None:
         self.clock = SimClock(START_S)
-        self.bus = MemoryBus()
+        self.bus = bus or MemoryBus()
         self.metrics = Metrics("o1_test")
         self.sdl = Sdl(store, self.clock)
         self.collector = Delivery("ves", WallClock(), self.metrics, RetryPlan(first_wait_s=0.01))
@@ -133,7 +135,7 @@ async def test_fault_service_alarm_is_listed_forwarded_and_cleared(tmp_path: Pat
         system = _System(tmp_path / "o1.sqlite", f"http://127.0.0.1:{port}")
         async with system.running() as http:
             await system.service.report(_alarm("CRITICAL"))
-            await system.publish(_alarm("CRITICAL"))
+            await system.publish(_alarm("CRITICAL", START_S + 1))
             await _until(lambda: [e.repeats for e in system.service.alarms.active()] == [1])
             rows = (await http.get("/o1/v1/alarms")).json()
             assert [(r["managedObject"], r["perceivedSeverity"], r["repeats"]) for r in rows] == [
@@ -202,3 +204,101 @@ async def test_fault_service_delays_run_on_the_injected_clock(tmp_path: Path) ->
         assert len(system.service.alarms.active()) == 1
         await system.clock.advance_to(START_S + 40)
         await _until(lambda: system.service.alarms.active() == [])
+
+
+def _changes(system: _System) -> list[tuple[str, str]]:
+    """(event kind, specific problem) of all that the collector is told."""
+    told: list[tuple[str, str]] = []
+    post = system.collector.post
+
+    def record(key: str, url: str, body: Any) -> None:
+        told.append((body["event"]["faultFields"]["eventSeverity"], body["event"]["faultFields"]["specificProblem"]))
+        post(key, url, body)
+
+    system.collector.post = record  # type: ignore[method-assign]
+    return told
+
+
+async def test_fault_service_takes_what_was_raised_while_it_was_down_once(tmp_path: Path) -> None:
+    bus = MemoryBus()
+    system = _System(tmp_path / "o1.sqlite", bus=bus)
+    async with system.running():
+        await system.publish(_alarm("MAJOR"))
+        await _until(lambda: bool(system.sdl.read("o1.position")))
+    await bus.start()
+    await bus.publish(RIC_ALARMS, "x", _alarm("CLEARED", START_S + 1), {})
+    await bus.publish(RIC_ALARMS, "x", _alarm("CRITICAL", START_S + 2), {})
+    again = _System(tmp_path / "o1.sqlite", "http://127.0.0.1:9", bus=bus)
+    told = _changes(again)
+    async with again.running():
+        await _until(lambda: [e.alarm.severity for e in again.service.alarms.active()] == ["CRITICAL"])
+        assert [severity for severity, _ in told] == ["NORMAL", "CRITICAL"]
+        await asyncio.sleep(0.05)
+        assert len(told) == 2
+
+
+async def test_fault_service_report_that_is_repeated_counts_once_also_after_a_restart(tmp_path: Path) -> None:
+    """A DU repeats its newest reports after every reconnect, and when the RIC was killed it may not know of any."""
+    bus = MemoryBus()
+    reports = [_alarm("MAJOR"), _alarm("CLEARED", START_S + 1), _alarm("MAJOR", START_S + 2)]
+    for life in range(3):
+        system = _System(tmp_path / "o1.sqlite", "http://127.0.0.1:9", bus=bus)
+        told = _changes(system)
+        async with system.running():
+            for report in (*reports, *reports):
+                await system.service.report(report)
+            await _until(lambda: len(system.service.alarms.active()) == 1)  # noqa: B023
+            await asyncio.sleep(0.05)
+            assert [severity for severity, _ in told] == (["MAJOR", "NORMAL", "MAJOR"] if life == 0 else [])
+            assert system.service.alarms.active()[0].repeats == 0
+    assert len(bus._retained[RIC_ALARMS]) == len(reports), "nor is anything published twice"
+
+
+async def test_fault_service_bus_away_alarm_is_listed_at_once_and_published_when_it_is_back(tmp_path: Path) -> None:
+    system = _System(tmp_path / "o1.sqlite")
+    async with system.running():
+        publish, away = system.bus.publish, True
+
+        async def fail(topic: str, key: str, value: bytes, headers: Any) -> None:
+            if away:
+                raise TwinRicError("BUS-UNREACHABLE", "bus", "memory://", "a bus")
+            await publish(topic, key, value, headers)
+
+        system.bus.publish = fail  # type: ignore[method-assign]
+        with pytest.raises(TwinRicError, match="BUS-UNREACHABLE"):
+            await system.service.report(_alarm("MAJOR"))
+        assert len(system.service.alarms.active()) == 1
+        away = False
+        await _until(lambda: len(system.bus._retained[RIC_ALARMS]) == 1)
+        await _until(lambda: bool(system.sdl.read("o1.position")))
+        assert [e.repeats for e in system.service.alarms.active()] == [0]
+
+
+async def test_fault_service_full_disk_delays_the_store_and_loses_nothing(tmp_path: Path) -> None:
+    system = _System(tmp_path / "o1.sqlite")
+    async with system.running():
+        pages = system.sdl._db.execute("PRAGMA page_count").fetchone()[0]
+        system.sdl._db.execute(f"PRAGMA max_page_count = {pages}")
+        refused = system.metrics.refused.labels("o1_test", "SDL-FAILED")._value
+        number = 0
+        while not refused.get():
+            number += 1
+            payload = record_pb2.Alarm.FromString(_alarm("MAJOR", START_S + number))
+            payload.managed_object = f"feeder/lv{number}"
+            await system.publish(payload.SerializeToString())
+            await asyncio.sleep(0.005)
+        system.sdl._db.execute("PRAGMA max_page_count = 1000000")
+        await system.publish(_alarm("MINOR"))
+        await _until(lambda: len(system.sdl.read("o1.alarms")) == number + 1)
+        assert len(system.service.alarms.active()) == number + 1
+
+
+async def test_fault_service_killed_while_an_alarm_waits_for_its_delay_takes_it_again(tmp_path: Path) -> None:
+    bus = MemoryBus()
+    system = _System(tmp_path / "o1.sqlite", delays=AlarmDelays(raise_delay_s=10), bus=bus)
+    async with system.running():
+        await system.publish(_alarm("MINOR"))
+        await _until(lambda: system.service.alarms.next_due_ns() is not None)
+    again = _System(tmp_path / "o1.sqlite", bus=bus)
+    async with again.running():
+        await _until(lambda: len(again.service.alarms.active()) == 1)
