@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import signal
 import socket
@@ -30,6 +31,9 @@ READY_S, POLL_S = 90.0, 0.2
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 10.0
 STEADY_S = 30.0
 LOG_OCTETS = 4_096
+PR_SET_PDEATHSIG = 1
+_PRCTL = getattr(ctypes.CDLL(None), "prctl", None)
+"""Looked up here: between fork and exec a child must not load anything."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +157,10 @@ def _write(data: Path, name: str, settings: Mapping[str, Any]) -> str:
 
 @dataclass
 class Supervisor:
-    """Starts processes stage by stage, restarts those that die, stops them all within five seconds."""
+    """Starts processes stage by stage, restarts those that die, stops them all within five seconds.
+
+    Where the supervisor itself is killed, the kernel (Linux) sends every process the SIGTERM that it cannot send.
+    """
 
     processes: Sequence[AppProcess]
     log_dir: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="twinric-")))
@@ -227,11 +234,12 @@ class Supervisor:
 
     async def _run_once(self, process: AppProcess) -> int:
         """Start `process` and return its exit status; when told to stop, end it within STOP_S."""
+        parent = os.getpid()
         with (self.log_dir / f"{process.name}.log").open("ab") as sink:
             # A session of its own: Ctrl-C in the terminal reaches us alone, and we end the children in order.
             child = await asyncio.create_subprocess_exec(
                 *process.command, stdin=asyncio.subprocess.DEVNULL, stdout=sink, stderr=sink, env=dict(os.environ),
-                start_new_session=True,
+                start_new_session=True, preexec_fn=lambda: _end_with(parent),
             )  # fmt: skip
         self.running[process.name] = child
         await self._unless_stopped(child.wait())
@@ -254,6 +262,14 @@ class Supervisor:
     def _last_words(self, name: str) -> str:
         lines = (self.log_dir / f"{name}.log").read_bytes()[-LOG_OCTETS:].decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else "it said nothing"
+
+
+def _end_with(parent: int) -> None:
+    """In the child, before it becomes its program: SIGTERM when the thread that started it, our only one, ends."""
+    if _PRCTL is not None:
+        _PRCTL(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it ended before we asked
+            os._exit(1)
 
 
 async def _is_ready(client: httpx.AsyncClient, port: int) -> bool:
