@@ -17,9 +17,10 @@ from e2sim.attacks import AgentAttack, attack_on, clock_offset_s, under_way
 from e2sim.grid.microgrids import Microgrids
 from e2sim.grid.residential import Residential, make_residential
 from e2sim.ran.cells import Cell
+from e2sim.ran.encryption import Encryption
 from e2sim.ran.flexe import FlexeCalendar
 from e2sim.ran.traffic import OfferedTraffic, TrafficEvent
-from e2sim.ran.transport import Encryption, RanSample, SliceTransport
+from e2sim.ran.transport import LinkEvent, RanSample, SliceTransport
 from e2sim.ran.tsn import GateControlList, TsnHop
 from e2sim.recordings import read_recording
 from e2sim.scenario import Scenario
@@ -238,8 +239,10 @@ def build_transport(scenario: Scenario, spec: NodeSpec, streams: Streams) -> Sli
     start_s, first_id = scenario.start_s, scenario.nodes[0].e2_node_id
     roles: list[str] = [entry.role for entry in spec.slices]
     events = [
-        TrafficEvent(start_s + event.at_s, start_s + event.end_s, roles.index(event.slice), event.factor,
-                     event.rise_s)
+        TrafficEvent(
+            start_s + event.at_s, start_s + event.end_s, roles.index(event.slice), event.factor, event.rise_s,
+            event.services, event.in_step, event.spread_ms,
+        )
         for event in scenario.traffic_events if (event.node or first_id) == spec.e2_node_id
     ]  # fmt: skip
     faults = [
@@ -263,11 +266,17 @@ def build_transport(scenario: Scenario, spec: NodeSpec, streams: Streams) -> Sli
         calendar_slots=transport.calendar_slots, slot_gbps=transport.slot_gbps,
         switch_outage_ms=transport.switch_outage_ms,
     )  # fmt: skip
+    link_events = [
+        LinkEvent(
+            start_s + event.at_s, start_s + event.end_s, event.capacity_share, event.extra_delay_ms, event.loss
+        )
+        for event in scenario.link_events if (event.node or first_id) == spec.e2_node_id
+    ]  # fmt: skip
     buffer_mbit = [entry.buffer_mbit for entry in spec.slices]
     cells = [Cell(f"{spec.plmn_id}-{c.cell_id:09x}", c.prb, c.mbps_per_prb, c.nr_slot_us) for c in spec.cells]
     return SliceTransport(
         calendar, _hop(transport, roles), cells, traffic,
-        buffer_mbit=np.array(buffer_mbit), encryption=Encryption(transport.encryption),
+        buffer_mbit=np.array(buffer_mbit), encryption=Encryption(transport.encryption), link_events=link_events,
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from e2sim.ran.traffic import CATALOGUE
+from e2sim.ran.catalogue import CATALOGUE
 from e2sim.scenario import Scenario
 from ric.config import FrozenModel
 
@@ -114,11 +114,12 @@ def _catalogue() -> str:
     lines = [
         "## Service catalogue", "",
         "Rates are per active terminal; shares of active terminals: normal operation / while a fault is handled.", "",
-        "| service | slice | latency [ms] | DL [Mb/s] | UL [Mb/s] | active share | source | doubt |",
-        "|---|---|---|---|---|---|---|---|",
+        "| service | slice | latency [ms] | DL [Mb/s] | UL [Mb/s] | pattern | active share | source | doubt |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     lines += [
         f"| `{s.name}` | {s.role} | {s.latency_ms:g} | {s.dl_mbps:g} | {s.ul_mbps:g} "
+        f"| {s.pattern}{f' {s.period_ms:g} ms' if s.period_ms else ''} "
         f"| {s.quiet_share:g} / {s.fault_share:g} | {s.source} | {s.doubt} |"
         for s in CATALOGUE.values()
     ]

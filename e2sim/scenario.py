@@ -19,6 +19,7 @@ from e2sim.scenario_parts import (
     AttackSpec,
     FaultSpec,
     ImpairmentSpec,
+    LinkEventSpec,
     NodeSpec,
     PolicyEventSpec,
     TrafficEventSpec,
@@ -54,7 +55,9 @@ class Scenario(FrozenModel):
     attacks: tuple[AttackSpec, ...] = ()
     """Attacks on microgrid agents and on the clock."""
     traffic_events: tuple[TrafficEventSpec, ...] = ()
-    """Congestion and storms of slices."""
+    """Congestion and storms of slices, terminals in step."""
+    link_events: tuple[LinkEventSpec, ...] = ()
+    """Degradations of nodes' transport links."""
     policies: tuple[PolicyEventSpec, ...] = ()
     """A1 policy changes; the one who drives the run puts them through REST."""
     impairments: ImpairmentSpec = ImpairmentSpec()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from e2sim.ran.traffic import CATALOGUE
+from e2sim.ran.catalogue import CATALOGUE
 from e2sim.scenario_parts import MILLISECONDS, AttackSpec, NodeSpec, TrafficEventSpec
 from ric.errors import Fault, nearest
 
@@ -85,6 +85,7 @@ def _event_faults(scenario: Scenario) -> Iterator[Fault]:
     ids = [node.e2_node_id for node in scenario.nodes]
     groups: dict[str, Any] = {
         "faults": scenario.faults, "attacks": scenario.attacks, "traffic_events": scenario.traffic_events,
+        "link_events": scenario.link_events,
         "impairments.node_restarts": scenario.impairments.node_restarts,
     }  # fmt: skip
     for group, events in groups.items():
@@ -112,6 +113,10 @@ def _target_faults(node: NodeSpec, path: str, event: object) -> Iterator[Fault]:
         roles = [entry.role for entry in node.slices]
         if event.slice not in roles:
             yield Fault(CODE, f"{path}.slice", event.slice, "a slice of the node", nearest(event.slice, roles))
+        for service in event.services:
+            if service not in CATALOGUE:
+                remedy = nearest(service, CATALOGUE)
+                yield Fault(CODE, f"{path}.services", service, "a catalogue service", remedy)
     if isinstance(event, AttackSpec) and event.kind != "clock_skew":
         known = [] if node.microgrids is None else [mg.id for mg in node.microgrids.microgrids]
         if event.target not in known:

@@ -12,10 +12,11 @@ from pydantic import Field
 
 from e2sim.grid.microgrids import MicrogridsConfig
 from e2sim.grid.settings import ResidentialSettings
+from e2sim.ran.catalogue import DEFAULT_TERMINALS
 from ric.config import FrozenModel
 
 __all__ = [
-    "AttackSpec", "CellSpec", "FaultSpec", "ImpairmentSpec", "NodeSpec", "PolicyEventSpec",
+    "AttackSpec", "CellSpec", "FaultSpec", "ImpairmentSpec", "LinkEventSpec", "NodeSpec", "PolicyEventSpec",
     "RecordingSpec", "RestartSpec", "SliceSpec", "TrafficEventSpec", "TransportSpec", "WindowSpec",
 ]  # fmt: skip
 
@@ -58,12 +59,12 @@ class CellSpec(FrozenModel):
 
 
 class RecordingSpec(FrozenModel):
-    """Recorded KPM traffic that replaces a slice's own mean rate; see `e2sim/recordings.py` for the columns."""
+    """Recorded traffic, KPM reports or packets, in place of a slice's own mean rate; columns: `e2sim/recordings.py`."""
 
     file: Path
-    """CSV, plain or .xz, columns as in the data set oran_tractor_kpm."""
+    """CSV, plain or .xz, columns as in the data set oran_tractor_kpm: its KPM file or one of its packet traces."""
     traffic_class: str = ""
-    """Only rows of this class; empty means all."""
+    """KPM files: only rows of this class; empty means all."""
     mean_gbps: float = Field(gt=0, le=100)
     """The recording is scaled so that its mean downlink rate is this [Gb/s]."""
     rows: int = Field(default=200_000, ge=10, le=2_000_000)
@@ -90,18 +91,14 @@ class SliceSpec(FrozenModel):
 
 
 _SLICES: tuple[dict[str, Any], ...] = (
-    {"role": "control", "s_nssai": "1-000001", "flexe_slots": 5, "granularity": 1, "services": {
-        "primary_frequency_control": 5_000, "distributed_voltage_control": 5_000, "precise_load_control": 40_000,
-        "distributed_energy_storage": 5_000, "der_microgrids": 1_600}},
-    {"role": "protection", "s_nssai": "1-000002", "flexe_slots": 10, "granularity": 2, "services": {
-        "differential_protection": 1_500, "fisr": 2_500, "dg_fault_management": 1_500}},
-    {"role": "monitoring", "s_nssai": "1-000003", "flexe_slots": 5, "granularity": 1, "services": {
-        "advanced_metering": 1_500, "fault_location": 1_500}},
-)  # fmt: skip
+    {"role": "control", "s_nssai": "1-000001", "flexe_slots": 5, "granularity": 1},
+    {"role": "protection", "s_nssai": "1-000002", "flexe_slots": 10, "granularity": 2},
+    {"role": "monitoring", "s_nssai": "1-000003", "flexe_slots": 5, "granularity": 1},
+)
 
 
 def _default_slices() -> tuple[SliceSpec, ...]:
-    return tuple(SliceSpec.model_validate(entry) for entry in _SLICES)
+    return tuple(SliceSpec.model_validate({**entry, "services": DEFAULT_TERMINALS[entry["role"]]}) for entry in _SLICES)
 
 
 class TransportSpec(FrozenModel):
@@ -194,7 +191,7 @@ class AttackSpec(FrozenModel):
 
 
 class TrafficEventSpec(FrozenModel):
-    """A congestion or storm: the slice's offered traffic is multiplied."""
+    """A congestion, a storm, or terminals that fall into step: the slice's offered traffic changes."""
 
     at_s: Offset
     """Start [s from the scenario's start]."""
@@ -204,10 +201,38 @@ class TrafficEventSpec(FrozenModel):
     """Node whose slice it is."""
     slice: str
     """Role of the slice, for example control."""
-    factor: float = Field(gt=0, le=100)
+    services: tuple[str, ...] = ()
+    """Only these services of the slice, for example advanced_metering for a metering storm; empty means all."""
+    factor: float = Field(default=1.0, gt=0, le=100)
     """Offered traffic is multiplied by this."""
     rise_s: float = Field(default=0.5, ge=0, le=3_600)
     """The factor grows at the start, and falls before the end, over this time [s]."""
+    in_step: Share = 0.0
+    """Share of the terminals of periodic services that report at the same instants (wide-area synchronisation)."""
+    spread_ms: float = Field(default=2.0, ge=0.2, le=1_000)
+    """Time over which reports in step arrive [ms]."""
+
+    @property
+    def end_s(self) -> float:
+        """End [s from the scenario's start]."""
+        return self.at_s + self.duration_s
+
+
+class LinkEventSpec(FrozenModel):
+    """A degradation of a node's transport link, such as a microwave hop in rain or a lost lane."""
+
+    at_s: Offset
+    """Start [s from the scenario's start]."""
+    duration_s: float = Field(gt=0, le=86_400)
+    """Length [s]."""
+    node: NodeId = ""
+    """Node whose link it is."""
+    capacity_share: float = Field(default=1.0, ge=0.01, le=1)
+    """What is left of every FlexE slot's rate [1]."""
+    extra_delay_ms: float = Field(default=0.0, ge=0, le=1_000)
+    """Added to every bit's delay [ms]."""
+    loss: Share = 0.0
+    """Share of the volume that the link loses after the queues."""
 
     @property
     def end_s(self) -> float:

@@ -12,18 +12,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["STEP_MS", "PeriodStats", "SliceQueues", "add_fixed", "merge"]
+from e2sim.ran import kernels
+
+__all__ = ["STEP_MS", "PeriodStats", "SliceQueues", "add_fixed", "merge", "stats_of"]
 
 Floats = NDArray[np.float64]
 
 STEP_MS = 0.2
 """Inner step [ms]: one TSN window."""
-LEAST_MBPS = 1e-6
 
 
 @dataclass(frozen=True)
 class PeriodStats:
-    """What the queues did in one period; all (2, S), downlink then uplink, but for the period's length.
+    """What queues did in one period; all of one shape, (2, S) downlink then uplink for a node, but for the length.
 
     Delays weigh every accepted bit alike. `extrapolated` marks a period of which only a part was simulated burst by
     burst.
@@ -70,41 +71,41 @@ def merge(first: PeriodStats, second: PeriodStats) -> PeriodStats:
     )
 
 
+def stats_of(sums: Floats, before_mbit: Floats, after_mbit: Floats, period_s: float) -> PeriodStats:
+    """The period's statistics from the kernels' sums (6, ...) and the backlogs around it (...)."""
+    offered, dropped, weight = sums[kernels.OFFERED], sums[kernels.DROPPED], sums[kernels.ACCEPTED]
+    safe = np.where(weight > 0, weight, 1.0)
+    delivered = np.maximum(before_mbit + offered - dropped - after_mbit, 0.0)
+    return PeriodStats(
+        period_s, offered, delivered, dropped, after_mbit.copy(), weight, sums[kernels.DELAY] / safe,
+        sums[kernels.SQUARE] / safe, sums[kernels.LONGEST],
+    )  # fmt: skip
+
+
 class SliceQueues:
     """The queues of S slices, both directions, each with room for `buffer_mbit` (S,) [Mbit]."""
 
     def __init__(self, buffer_mbit: Floats) -> None:
         self.buffer_mbit = np.asarray(buffer_mbit, dtype=np.float64)
         self.backlog_mbit: Floats = np.zeros((2, len(self.buffer_mbit)))
+        self.departed_mbit: Floats = np.zeros((0, 2, len(self.buffer_mbit)))
+        """What left in each inner step of the last `run` (T, 2, S) [Mbit]."""
 
     def run(self, arrivals_mbit: Floats, capacity_mbps: Floats, burst_mbit: Floats) -> PeriodStats:
         """Serve `arrivals_mbit` (T, 2, S) [Mbit] with `capacity_mbps` (T, S) [Mb/s], one row per inner step.
 
         `burst_mbit` (2, S) is the mean burst [Mbit], for its serialisation time.
         """
-        steps = len(arrivals_mbit)
-        service = np.broadcast_to((capacity_mbps * STEP_MS / 1e3)[:, None, :], arrivals_mbit.shape)
-        paths, dropped = self._paths(arrivals_mbit, service)
-        before, after = paths[:-1], paths[1:]
-        rate = np.maximum(service / (STEP_MS / 1e3), LEAST_MBPS)
-        accepted = arrivals_mbit - dropped
-        # A burst finds the backlog that the others make, on a ramp from start to end of the step; on average its own
-        # bits then wait for half of it.
-        others = np.clip(before + np.maximum(arrivals_mbit - burst_mbit, 0.0) - service, 0.0, after)
-        start_ms, end_ms, own_ms = before / rate * 1e3, others / rate * 1e3, burst_mbit / rate * 1e3
-        wait_ms = (start_ms + end_ms + own_ms) / 2
-        square_ms2 = wait_ms**2 + ((end_ms - start_ms) ** 2 + own_ms**2) / 12
-        weight = accepted.sum(axis=0)
-        safe = np.where(weight > 0, weight, 1.0)
-        offered, lost = arrivals_mbit.sum(axis=0), dropped.sum(axis=0)
-        delivered = self.backlog_mbit + offered - lost - after[-1]
-        self.backlog_mbit = after[-1].copy()
-        return PeriodStats(
-            steps * STEP_MS / 1e3, offered, np.maximum(delivered, 0.0), lost, self.backlog_mbit.copy(), weight,
-            np.where(weight > 0, (accepted * wait_ms).sum(axis=0) / safe, 0.0),
-            np.where(weight > 0, (accepted * square_ms2).sum(axis=0) / safe, 0.0),
-            (np.maximum(start_ms, end_ms) + own_ms).max(axis=0),
-        )  # fmt: skip
+        steps, directions, slices = arrivals_mbit.shape
+        service = np.tile(capacity_mbps * (STEP_MS / 1e3), (1, directions))
+        fixed = np.stack([burst_mbit.ravel(), np.tile(self.buffer_mbit, directions)]).astype(np.float64)
+        level = self.backlog_mbit.ravel().astype(np.float64)
+        departed = np.empty((steps, directions * slices))
+        volumes = np.ascontiguousarray(arrivals_mbit, dtype=np.float64).reshape(steps, -1)
+        sums = kernels.serve(volumes, service, fixed, level, departed, STEP_MS).reshape(-1, directions, slices)
+        before, self.backlog_mbit = self.backlog_mbit, level.reshape(directions, slices)
+        self.departed_mbit = departed.reshape(arrivals_mbit.shape)
+        return stats_of(sums, before, self.backlog_mbit, steps * STEP_MS / 1e3)
 
     def drift(self, mean_mbps: Floats, capacity_mbps: Floats, duration_s: float) -> PeriodStats:
         """Move the backlog through `duration_s` [s] at mean rates `mean_mbps` (2, S) [Mb/s] alone, for fast-forwarding.
@@ -119,27 +120,6 @@ class SliceQueues:
         self.backlog_mbit = after
         nothing = np.zeros_like(after)
         return PeriodStats(duration_s, offered, delivered, lost, after.copy(), nothing, nothing, nothing, nothing, True)
-
-    def _paths(self, arrivals: Floats, service: Floats) -> tuple[Floats, Floats]:
-        """Backlog at the start and end of every step (T + 1, 2, S) [Mbit] and drops per step (T, 2, S) [Mbit]."""
-        net = np.concatenate((self.backlog_mbit[None], arrivals - service))
-        walk = np.cumsum(net, axis=0)
-        # Lindley's recursion in closed form, valid while no queue is full.
-        free = walk - np.minimum(np.minimum.accumulate(walk, axis=0), 0.0)
-        full = (free > self.buffer_mbit).any(axis=0)
-        dropped = np.zeros_like(arrivals)
-        if not full.any():
-            return free, dropped
-        limit = np.broadcast_to(self.buffer_mbit, full.shape)[full]
-        level, step_net = self.backlog_mbit[full], net[1:][:, full]
-        path, lost = np.empty((len(net), len(level))), np.empty((len(arrivals), len(level)))
-        path[0] = level
-        for index, change in enumerate(step_net):
-            raw = np.maximum(level + change, 0.0)
-            level = np.minimum(raw, limit)
-            path[index + 1], lost[index] = level, raw - level
-        free[:, full], dropped[:, full] = path, lost
-        return free, dropped
 
 
 def add_fixed(stats: PeriodStats, mean_ms: Floats, variance_ms2: Floats, max_ms: Floats) -> PeriodStats:

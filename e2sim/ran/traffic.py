@@ -1,8 +1,8 @@
-"""The service catalogue and the traffic that it implies per slice.
+"""The traffic that the services of a node's slices offer, burst by burst.
 
-Arrivals are batches: a service's terminals send bursts of `burst_kbit`, Poisson in time, around a mean that follows the
-quarter-hour push of the meters, fault events and congestion. Draws never depend on slots or on delivered traffic, so a
-run with and a run without apps see the same arrivals.
+A service's terminals send bursts of `burst_kbit`, Poisson in time around a mean that follows the pattern of its row:
+reports in step, answers to polls, the quarter-hour push of meters, messages about faults, congestion, recordings. Draws
+never depend on slots or on delivered traffic, so a run with and a run without apps see the same arrivals.
 """
 
 from __future__ import annotations
@@ -13,9 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CATALOGUE", "OfferedTraffic", "Service", "TrafficEvent"]
+from e2sim.ran.catalogue import CATALOGUE
+
+__all__ = ["OfferedTraffic", "RateAt", "TrafficEvent"]
 
 Floats = NDArray[np.float64]
+RateAt = Callable[[Floats], Floats]
+"""Times (T,) [s] -> downlink and uplink rates (T, 2) [Mb/s]."""
 
 PUSH_PERIOD_S, PUSH_LENGTH_S = 900.0, 60.0
 PUSH_FACTOR = 1.6
@@ -23,67 +27,27 @@ PUSH_FACTOR = 1.6
 WANDER, WANDER_CORRELATION_S = 0.06, 20.0
 """Spread (log-normal) and correlation time [s] of a slice's rate around its mean; assumed."""
 QUIET_FACTOR = (PUSH_PERIOD_S - PUSH_FACTOR * PUSH_LENGTH_S) / (PUSH_PERIOD_S - PUSH_LENGTH_S)
-
-
-@dataclass(frozen=True)
-class Service:
-    """One row of the catalogue. Rates are per active terminal; shares say how many terminals are active."""
-
-    name: str
-    role: str
-    """Slice that carries it: control, protection or monitoring."""
-    latency_ms: float
-    """End-to-end latency asked for."""
-    dl_mbps: float
-    ul_mbps: float
-    burst_kbit: float
-    """Size of one burst on the transport link, all terminals of a concentrator together."""
-    quiet_share: float
-    """Share of terminals that are active in normal operation."""
-    fault_share: float
-    """Share of terminals that are active while a feeder fault is handled."""
-    source: str
-    doubt: str
-
-
-_PAPER = "3GPP figures, distribution-automation paper, Table 1"
-_BURST = "burst size and active shares are assumed"
-
-CATALOGUE: Mapping[str, Service] = {
-    service.name: service
-    for service in (
-        Service("primary_frequency_control", "control", 50, 0.064, 0.064, 400, 1, 1, _PAPER,
-                f"no rate given: 64 kb/s assumed; {_BURST}"),
-        Service("distributed_voltage_control", "control", 100, 0.1, 0.1, 400, 1, 1, _PAPER,
-                f"no rate given: 100 kb/s assumed; {_BURST}"),
-        Service("precise_load_control", "control", 50, 0.028, 0.028, 400, 1, 1, _PAPER, _BURST),
-        Service("distributed_energy_storage", "control", 10, 0.1, 0.1, 400, 1, 1, _PAPER,
-                "row torn in our copy: about 100 kb/s downlink, uplink taken equal, its latency 10 ms to 1 s; "
-                + _BURST),
-        Service("der_microgrids", "control", 3, 5.4, 5.4, 1_200, 1, 1, _PAPER,
-                f"one rate given: taken for both directions; {_BURST}"),
-        Service("differential_protection", "protection", 5, 2.5, 2.5, 800, 1, 1, _PAPER,
-                f"one rate given: taken for both directions; {_BURST}"),
-        Service("fisr", "protection", 5, 10, 10, 1_200, 0.15, 0.85, _PAPER, _BURST),
-        Service("dg_fault_management", "protection", 30, 1, 1, 800, 1, 1, _PAPER, _BURST),
-        Service("advanced_metering", "monitoring", 100, 1, 2, 2_000, 1, 1, _PAPER, _BURST),
-        Service("fault_location", "monitoring", 140, 100, 100, 4_000, 0.03, 0.05, _PAPER,
-                f"one rate given: taken for both directions; {_BURST}"),
-    )
-}  # fmt: skip
-"""Service name -> row: DESIGN section 4's catalogue, with source and doubt."""
+FAULT_BURST_S = 0.05
+"""Time over which terminals that a fault wakes send their first messages [s]; assumed."""
 
 
 @dataclass(frozen=True)
 class TrafficEvent:
-    """Something that multiplies the traffic of slice `slice_index` by `factor` during [start_s, end_s)."""
+    """Something that changes the traffic of slice `slice_index` during [start_s, end_s)."""
 
     start_s: float
     end_s: float
     slice_index: int
-    factor: float
+    factor: float = 1.0
+    """Rates are multiplied by this."""
     rise_s: float = 0.0
     """The factor grows and falls over this time [s]."""
+    services: tuple[str, ...] = ()
+    """The services that it changes; empty means all of the slice."""
+    in_step: float = 0.0
+    """Share of a periodic service's terminals that report at the same instants (wide-area synchronisation) [1]."""
+    spread_ms: float = 2.0
+    """Time over which reports in step arrive [ms]."""
 
     def factor_at(self, time_s: float) -> float:
         """Factor in force at `time_s` [s]."""
@@ -100,11 +64,9 @@ class OfferedTraffic:
     def __init__(
         self, terminals: Sequence[Mapping[str, int]], generator: np.random.Generator, *,
         events: Sequence[TrafficEvent] = (), fault_spans_s: Sequence[tuple[float, float]] = (),
-        recorded: Mapping[int, Callable[[float], tuple[float, float]]] | None = None,
+        recorded: Mapping[int, RateAt] | None = None,
     ) -> None:  # fmt: skip
-        """`terminals` gives terminals per service and slice; `recorded` replaces a slice's mean rate (dl, ul) [Mb/s] by
-        that of a recording at a time.
-        """
+        """`terminals` gives terminals per service and slice; `recorded` replaces a slice's mean rate."""
         rows = [(index, CATALOGUE[name], number) for index, counts in enumerate(terminals)
                 for name, number in counts.items()]  # fmt: skip
         self._slices = len(terminals)
@@ -114,11 +76,14 @@ class OfferedTraffic:
         self._quiet = np.array([s.quiet_share for s in self._services])
         self._fault = np.array([s.fault_share for s in self._services])
         self._burst_mbit = np.array([s.burst_kbit for s in self._services]) / 1e3
-        self._metering = np.array([s.name == "advanced_metering" for s in self._services])
+        self._octets = np.array([float(s.packet_octets) for s in self._services])
+        self._pushes = np.array([s.pattern == "push" for s in self._services])
+        self._woken_mbit = np.array([s.fault_burst_kbit * (s.fault_share - s.quiet_share) * n / 1e3
+                                     for _, s, n in rows])  # fmt: skip
         self._generator = generator
-        self._events = tuple(events)
+        self._events = tuple((event, self._touched(event)) for event in events)
         self._faults = tuple(fault_spans_s)
-        self._recorded = dict(recorded or {})
+        self._recorded = tuple((rate_at, self._index == index) for index, rate_at in (recorded or {}).items())
         self._wander = np.full(self._slices, WANDER**2 / 2)  # factor 1
 
     def wander(self, dt_s: float) -> None:
@@ -128,39 +93,77 @@ class OfferedTraffic:
         self._wander = keep * self._wander + WANDER * np.sqrt(1 - keep**2) * draw
 
     def mean_mbps(self, time_s: float) -> Floats:
-        """Mean offered rate (2, S) [Mb/s], downlink then uplink, at `time_s` [s]."""
+        """Mean offered rate (2, S) [Mb/s], downlink then uplink, at `time_s` [s]; what comes in step is averaged."""
         return self._by_slice(self._service_mbps(time_s))
 
     def burst_mbit(self, time_s: float) -> Floats:
         """Volume-weighted mean burst (2, S) [Mbit]: what a bit waits for on average is half of it."""
         rates = self._service_mbps(time_s)
-        total = self._by_slice(rates)
-        return np.asarray(self._by_slice(rates * self._burst_mbit) / np.maximum(total, 1e-12))
+        return np.asarray(self._by_slice(rates * self._burst_mbit) / np.maximum(self._by_slice(rates), 1e-12))
+
+    def packet_octets(self, time_s: float) -> Floats:
+        """Volume per packet (2, S) [octets]: the harmonic mean by volume, so that packets are counted right."""
+        rates = np.maximum(self._service_mbps(time_s), 1e-12)
+        return np.asarray(self._by_slice(rates) / self._by_slice(rates / self._octets))
 
     def arrivals_mbit(self, time_s: float, steps: int, step_ms: float) -> Floats:
         """Offered volume (steps, 2, S) [Mbit] of `steps` inner steps from `time_s` [s] on."""
-        per_step = self._service_mbps(time_s) * (step_ms / 1e3)
-        bursts = self._generator.poisson(per_step / self._burst_mbit, size=(steps, *per_step.shape))
-        volume = bursts * self._burst_mbit
+        mean = self._service_mbps(time_s, unit_recordings=True) * (step_ms / 1e3)
+        times_s = time_s + np.arange(steps, dtype=np.float64) * (step_ms / 1e3)
+        means: Floats = mean * self._profile(times_s, time_s)[:, None, :]
+        for rate_at, mine in self._recorded:
+            means[:, :, mine] *= rate_at(times_s)[:, :, None]
+        means += self._fault_bursts(times_s, step_ms)[:, None, :]
+        volume = self._generator.poisson(means / self._burst_mbit) * self._burst_mbit
         out = np.zeros((steps, 2, self._slices))
         for column, index in enumerate(self._index):
             out[:, :, index] += volume[:, :, column]
         return out
 
-    def _service_mbps(self, time_s: float) -> Floats:
+    def _touched(self, event: TrafficEvent) -> NDArray[np.bool_]:
+        named = np.array([not event.services or s.name in event.services for s in self._services], dtype=np.bool_)
+        return np.asarray((self._index == event.slice_index) & named)
+
+    def _service_mbps(self, time_s: float, *, unit_recordings: bool = False) -> Floats:
+        """Mean rates (2, R) of the rows; with `unit_recordings` a recorded slice's sum to 1, to be scaled later."""
         in_fault = any(start <= time_s < end for start, end in self._faults)
         active = self._fault if in_fault else self._quiet
         push = PUSH_FACTOR if time_s % PUSH_PERIOD_S < PUSH_LENGTH_S else QUIET_FACTOR
-        rates = self._rate * active * np.where(self._metering, push, 1.0)
-        for index, rate_at in self._recorded.items():
-            mine = self._index == index
-            wanted = np.array(rate_at(time_s))
-            present = rates[:, mine].sum(axis=1)
-            scale = np.divide(wanted, present, out=np.zeros(2), where=present > 0)
-            rates[:, mine] *= scale[:, None]
-        for event in self._events:
-            rates[:, self._index == event.slice_index] *= event.factor_at(time_s)
+        rates = self._rate * active * np.where(self._pushes, push, 1.0)
+        for rate_at, mine in self._recorded:
+            wanted = np.ones(2) if unit_recordings else rate_at(np.array([time_s]))[0]
+            total = rates[:, mine].sum(axis=1)
+            rates[:, mine] *= np.divide(wanted, total, out=np.zeros(2), where=total > 0)[:, None]
+        for event, touched in self._events:
+            rates[:, touched] *= event.factor_at(time_s)
         return np.asarray(rates * np.exp(self._wander - WANDER**2 / 2)[self._index])
+
+    def _profile(self, times_s: Floats, time_s: float) -> Floats:
+        """Rate over mean rate (T, R) within the reporting and polling periods of the services."""
+        share, spread_ms = np.zeros(len(self._services)), np.ones(len(self._services))
+        for column, service in enumerate(self._services):
+            if service.pattern == "polling":
+                share[column], spread_ms[column] = 1.0, service.spread_ms
+        periodic = np.array([service.pattern == "periodic" for service in self._services])
+        for event, touched in self._events:
+            if event.in_step > 0 and event.start_s <= time_s < event.end_s:
+                share[touched & periodic], spread_ms[touched & periodic] = event.in_step, event.spread_ms
+        profile = np.ones((len(times_s), len(self._services)))
+        for column in np.flatnonzero(share).tolist():
+            period_ms = self._services[column].period_ms
+            width_ms = min(spread_ms[column], period_ms)
+            # Counted in whole microseconds: times since the epoch have no finer digits left.
+            phase_ms = np.rint(times_s * 1e6) % round(period_ms * 1e3) / 1e3
+            peak = np.where(phase_ms < width_ms - 1e-3, period_ms / width_ms, 0.0)
+            profile[:, column] = 1.0 + share[column] * (peak - 1.0)
+        return profile
+
+    def _fault_bursts(self, times_s: Floats, step_ms: float) -> Floats:
+        """Mean volume (T, R) [Mbit] per step of the first messages of terminals that faults wake."""
+        waking = np.zeros(len(times_s))
+        for start_s, _ in self._faults:
+            waking += (start_s - 1e-6 <= times_s) & (times_s < start_s + FAULT_BURST_S - 1e-6)
+        return np.asarray(waking[:, None] * self._woken_mbit * (step_ms / 1e3 / FAULT_BURST_S))
 
     def _by_slice(self, values: Floats) -> Floats:
         out = np.zeros((2, self._slices))

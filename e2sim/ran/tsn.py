@@ -14,7 +14,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["GateControlList", "GateDelay", "TsnHop", "gate_delay", "gating_bound_ms"]
+__all__ = [
+    "GateControlList", "GateDelay", "TsnHop", "default_gates", "gate_delay",
+    "gating_bound_ms", "with_blocking",
+]  # fmt: skip
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -54,7 +57,15 @@ class GateControlList:
         return self.window_us * len(self.open_gates)
 
 
-@dataclass(frozen=True)
+def default_gates() -> GateControlList:
+    """The cycle of five 200 us windows that a node has when the scenario says nothing else: control, protection,
+    monitoring.
+    """
+    rows = ((1, 1, 0), (1, 1, 1), (0, 1, 1), (1, 0, 1), (1, 1, 0))
+    return GateControlList(200.0, np.array(rows, dtype=np.bool_))
+
+
+@dataclass(frozen=True, eq=False)
 class TsnHop:
     """`hops` equal bridges: their gates, line rate [Gb/s], preemption, and the clock error between them [ns]."""
 
@@ -64,6 +75,13 @@ class TsnHop:
     preemption: bool = True
     sync_error_ns: float = 500.0
     largest_frame_octets: int = 1_522
+    offset_us: float = 0.0
+    """How much later each bridge's cycle starts than that of the one before [us]; 0 is aligned."""
+
+    @property
+    def aligned(self) -> bool:
+        """True when all bridges open and close together, so that only the first makes traffic wait."""
+        return self.hops == 1 or self.offset_us % self.gates.cycle_us == 0
 
     @property
     def blocking_us(self) -> float:
@@ -82,11 +100,12 @@ class GateDelay:
 
 
 def gate_delay(hop: TsnHop, rate_mbps: Floats) -> GateDelay:
-    """Waiting at the gates for slices that send at `rate_mbps` (..., S) [Mb/s].
+    """Waiting at the gates for slices that send evenly at `rate_mbps` (..., S) [Mb/s], each as if alone; closed form.
 
     Source: fluid on/off server. Arrivals of a closed spell T wait T down to 0 and empty within T / (1 - rho), rho the
     slice's share of the line rate, so per cycle Tc the mean is sum T^2 / (2 Tc (1 - rho)), the second moment
-    sum T^3 / (3 Tc (1 - rho)) and the maximum the longest T: the L/C of eq (1). Hops are independent.
+    sum T^3 / (3 Tc (1 - rho)) and the maximum the longest T: the L/C of eq (1). Hops that are not aligned count as
+    independent. `e2sim/ran/gating.py` measures the same with the slices together.
     """
     load = np.clip(rate_mbps / (hop.line_gbps * 1e3), 0.0, 0.95)
     mean, second = np.zeros_like(load), np.zeros_like(load)
@@ -98,15 +117,29 @@ def gate_delay(hop: TsnHop, rate_mbps: Floats) -> GateDelay:
             mean[..., index] += run_ms**2 / (2 * cycle_ms * (1 - load[..., index]))
             second[..., index] += run_ms**3 / (3 * cycle_ms * (1 - load[..., index]))
             longest[index] = max(longest[index], run_ms)
-    blocking_ms = hop.blocking_us / 1e3
+    waits = 1 if hop.aligned else hop.hops
     variance = np.maximum(second - mean**2, 0.0)
-    largest = np.broadcast_to(hop.hops * (longest + blocking_ms) + hop.sync_error_ns / 1e6, load.shape)
-    mean_wait = hop.hops * (mean + blocking_ms * load)
-    return GateDelay(np.minimum(mean_wait, largest), hop.hops * variance, largest.copy())
+    largest = np.broadcast_to(waits * longest, load.shape)
+    return with_blocking(hop, GateDelay(np.minimum(waits * mean, largest), waits * variance, largest), load)
+
+
+def with_blocking(hop: TsnHop, waits: GateDelay, load: Floats) -> GateDelay:
+    """`waits` with what frames under way add at each hop, for slices that load the line by `load` (..., S) [1].
+
+    A frame waits for the rest of a lower slice's frame, half of it on average, as often as one is being sent; the last
+    slice for none. The clock error counts in the maximum.
+    """
+    lower = np.flip(np.cumsum(np.flip(load, axis=-1), axis=-1), axis=-1) - load
+    blocking_ms = hop.blocking_us / 1e3
+    mean = waits.mean_ms + hop.hops * blocking_ms / 2 * np.clip(lower, 0.0, 1.0)
+    worst = hop.hops * blocking_ms + hop.sync_error_ns / 1e6
+    return GateDelay(mean, waits.variance_ms2, waits.max_ms + worst)
 
 
 def gating_bound_ms(hop: TsnHop, blockers: Sequence[int]) -> Floats:
     """Eq (1) per slice (S,) [ms]: sum over hops of (L / C + sum of tau) + Delta_sync.
+
+    It bounds the wait where :func:`e2sim.ran.gating.gating_bound_applies`.
 
     L / C is the slice's longest closed spell (L the bits that the line passes in it, C the line rate); `blockers` (S,)
     counts the frames that may block one of the slice's at each hop.

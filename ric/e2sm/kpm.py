@@ -34,6 +34,7 @@ MEASUREMENTS: Mapping[str, tuple[str, str]] = {
     "RRU.PrbTotDl": ("%", "share of the available blocks used downlink"),
     "TWINRIC.DelayJitterDl": ("0.1 ms", "standard deviation of the delay in the period"),
     "TWINRIC.DelayMaxDl": ("0.1 ms", "largest delay in the period"),
+    "TWINRIC.DelayBoundDl": ("0.1 ms", "network-calculus bound of the delay for what arrived; 1,000,000 where none"),
     "TWINRIC.FlexeSlots": ("slot", "FlexE slots of 5 Gb/s in force for the slice"),
     "TWINRIC.QueueDl": ("Mbit", "backlog at the end of the period"),
 }

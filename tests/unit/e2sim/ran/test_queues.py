@@ -17,7 +17,7 @@ def served(queues, volumes, capacity, burst=NO_BURST):
 
 
 @given(arrivals, arrivals, capacities, st.floats(1, 200))
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_queues_conserve_volume_and_respect_their_bounds(first, second, capacity, buffer_mbit):
     queues = SliceQueues(np.full(S, buffer_mbit))
     before = np.zeros((2, S))
@@ -36,7 +36,7 @@ def test_queues_conserve_volume_and_respect_their_bounds(first, second, capacity
 
 
 @given(arrivals, capacities, st.floats(1, 100))
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_queues_vectorised_path_against_step_by_step(volumes, capacity, buffer_mbit):
     """The closed form of Lindley's recursion (and its full-queue branch) against the recursion itself."""
     stats = served(SliceQueues(np.full(S, buffer_mbit)), volumes, capacity)
@@ -50,7 +50,7 @@ def test_queues_vectorised_path_against_step_by_step(volumes, capacity, buffer_m
 
 
 @given(arrivals, capacities)
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 def test_queues_more_capacity_never_means_more_delay(volumes, capacity):
     slow, fast = (served(SliceQueues(np.full(S, 1e9)), volumes, capacity * factor) for factor in (1.0, 1.5))
     assert (fast.delay_ms <= slow.delay_ms + 1e-9).all()
@@ -80,8 +80,9 @@ def test_queues_delay_against_pollaczek_khinchine(load):
 
 
 @given(arrivals, capacities)
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 def test_merge_of_two_halves_is_the_whole(volumes, capacity):
+    capacity = np.repeat(capacity[:1], 40, axis=0)  # a wait depends on what capacity is known to come
     whole = served(SliceQueues(np.full(S, 50.0)), volumes, capacity)
     queues = SliceQueues(np.full(S, 50.0))
     halves = merge(served(queues, volumes[:20], capacity[:20]), served(queues, volumes[20:], capacity[20:]))

@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from e2sim.network import build_transport
-from e2sim.ran.transport import Encryption, kpm_values, merge_samples
+from e2sim.ran.encryption import Encryption
+from e2sim.ran.transport import kpm_values, merge_samples
 from e2sim.ran.tsn import gating_bound_ms
 from e2sim.scenario import parse_scenario
 from e2sim.streams import Streams
@@ -15,7 +16,7 @@ START_S = 1_465_948_800.0
 
 def transport(**changes):
     scenario = parse_scenario({
-        "seed": 3, "start": "2016-06-15T00:00:00Z", "duration_s": 600,
+        "seed": changes.pop("seed", 3), "start": "2016-06-15T00:00:00Z", "duration_s": 600,
         "nodes": [{"gnb_id": 1, **changes.pop("node", {})}], **changes,
     })  # fmt: skip
     return build_transport(scenario, scenario.nodes[0], Streams(scenario.seed))
@@ -75,9 +76,9 @@ def test_small_cells_limit_what_slots_carry():
 @pytest.mark.parametrize("mode", ["macsec_aes_gcm", "ipsec"])
 def test_encryption_costs_latency_and_volume(mode):
     plain, coded = (run(transport(node={"transport": {"encryption": name}}), 0.5)[-1].stats for name in ("none", mode))
-    kind = Encryption(mode)
-    assert (coded.delay_ms[0] - plain.delay_ms[0] >= 0.9 * kind.latency_ms).all()
-    np.testing.assert_allclose(coded.offered_mbit, plain.offered_mbit * kind.volume_factor)
+    kind, octets = Encryption(mode), transport().traffic.packet_octets(START_S)
+    assert (coded.delay_ms[0] - plain.delay_ms[0] >= 0.9 * kind.latency_ms(octets[0])).all()
+    np.testing.assert_allclose(coded.offered_mbit, plain.offered_mbit * kind.growth(octets), rtol=1e-3)
 
 
 def test_kpm_values_are_all_measurements_and_finite():
@@ -95,3 +96,44 @@ def test_kpm_volume_is_that_of_the_granularity_period_after_fast_forward():
     values = kpm_values(sample, 0.1)
     rate = sample.stats.offered_mbit[0] / 60
     np.testing.assert_allclose(values["DRB.PdcpSduVolumeDL"], rate * 0.1)
+
+
+@given(
+    st.floats(0.3, 3.0), st.sampled_from([(5, 10, 5), (8, 8, 4), (2, 16, 2), (16, 2, 2)]),
+    st.sampled_from(["none", "ipsec"]), st.floats(0, 1), st.floats(0.3, 1.0), st.integers(0, 99),
+)  # fmt: skip
+@settings(max_examples=25, deadline=None)
+def test_measured_delay_stays_below_the_network_calculus_bound(factor, slots, encryption, in_step, share, seed):
+    event = {"at_s": 0, "duration_s": 600, "slice": "control", "factor": factor, "rise_s": 0, "in_step": in_step}
+    subject = transport(
+        traffic_events=[event], seed=seed, node={"transport": {"encryption": encryption}},
+        link_events=[{"at_s": 0.3, "duration_s": 0.3, "capacity_share": share}],
+    )  # fmt: skip
+    subject.calendar.allocate(slots)
+    finite = 0
+    for sample in run(subject, 1.0):
+        assert (sample.stats.delay_max_ms <= sample.delay_bound_ms + 1e-9).all()
+        finite += np.isfinite(sample.delay_bound_ms).sum()
+    assert finite > 0
+
+
+def test_degraded_link_costs_capacity_delay_and_volume():
+    event = {"at_s": 0.5, "duration_s": 0.5, "capacity_share": 0.3, "extra_delay_ms": 4, "loss": 0.1}
+    samples = run(transport(link_events=[event]), 1.5)
+    before, during, after = (samples[n].stats for n in (4, 9, 14))
+    assert (during.delay_ms >= before.delay_ms + 4).all()
+    assert during.delay_ms[0, 0] > 20
+    assert during.delivered_mbit[0, 0] / 0.1 == pytest.approx(0.9 * 0.3 * 25_000, rel=1e-6)
+    np.testing.assert_allclose(
+        during.dropped_mbit[0, 1:] / (during.dropped_mbit + during.delivered_mbit)[0, 1:], 0.1, rtol=1e-6
+    )
+    assert (after.delay_ms[:, 1:] < 1).all()
+
+
+def test_terminals_in_step_wait_longer_at_the_same_rate():
+    event = {"at_s": 0, "duration_s": 600, "slice": "control", "in_step": 1, "spread_ms": 1}
+    loose, tight = (run(transport(traffic_events=events), 2.0) for events in ([], [event]))
+    rates = [np.mean([s.stats.offered_mbit[0, 0] for s in samples]) for samples in (loose, tight)]
+    assert rates[1] == pytest.approx(rates[0], rel=0.1)
+    delays = [np.mean([s.stats.delay_ms[0, 0] for s in samples]) for samples in (loose, tight)]
+    assert delays[1] > 3 * delays[0]
