@@ -63,8 +63,8 @@ def hop_bound_ms(hop: TsnHop, peak_mbps: Floats, sent: TokenBucket, already_mbit
     """Bound (S,) [ms] of the wait at all hops for slices policed to `peak_mbps` (S,) that send `sent`.
 
     Eq (1) where it applies, or what is less: the first of aligned hops is a gated line of which strict priority leaves
-    a slice the rest, and the others pass on at once; the slices above may send their peaks without a burst or their means
-    with one, whichever leaves more. That is not known for hops that are not aligned.
+    a slice the rest, and the others pass on at once; the slices above may send their peaks without a burst or their
+    means with one, whichever leaves more. That is not known for hops that are not aligned.
     """
     slices = len(peak_mbps)
     eq_1 = gating_bound_ms(hop, [1] * slices)
