@@ -89,8 +89,8 @@ class _Undo:
     """What a decision replaced, for the case that the node does not take the control."""
 
     grant: _Grant
-    holds: dict[str, _Hold | None]
-    pushes: dict[str, dict[str, float | None]]
+    holds: Mapping[str, _Hold | None]
+    pushes: dict[str, tuple[Push, Push]]
 
 
 class _Objection(NamedTuple):
@@ -129,32 +129,41 @@ class ConflictMitigation:
     def decide(self, intent: ControlIntent, now_s: float) -> ConflictDecision:
         """Admit or refuse a control; an admitted one holds its parameters from now on."""
         pushes = self._pushes_of(intent, now_s)
-        objections = list(self._direct(intent, now_s))
+        table = self._holds.get((intent.e2_node_id, intent.oid), {})
+        held = dict(zip(intent.settings, map(table.get, intent.settings), strict=True))
+        objections, is_shared = self._direct(intent, held, now_s)
         objections += self._indirect(intent)
         objections += self._implicit(intent, pushes, now_s)
         priority = self._priority(intent.app_id)
         refusing = [each for each in objections if self._refuses(each, priority)]
         if refusing:
             return self._refuse(intent, refusing, priority)
-        undo = self._take(intent, pushes, now_s)
+        undo = self._take(intent, held, is_shared, now_s)
+        self._push(intent, pushes, undo, now_s)
         return self._admit(intent, objections, priority, undo)
 
-    def _direct(self, intent: ControlIntent, now_s: float) -> Iterator[_Objection]:
-        table = self._holds.get((intent.e2_node_id, intent.oid))
-        if not table:
-            return
+    @staticmethod
+    def _direct(intent: ControlIntent, held: Mapping[str, _Hold | None], now_s: float) -> tuple[list[_Objection], bool]:
+        """Who holds another value, and whether anybody else holds the same."""
         against: dict[str, list[str]] = {}
         until: dict[str, float] = {}
-        for key, value in intent.settings.items():
-            hold = table.get(key)
-            if hold is None or hold[0] == value:
+        is_shared, asking = False, intent.app_id
+        for (key, hold), value in zip(held.items(), intent.settings.values(), strict=True):
+            if hold is None:
                 continue
             app_id, until_s = hold[1]
-            if app_id != intent.app_id and until_s > now_s:
-                against.setdefault(app_id, []).append(key)
-                until[app_id] = max(until.get(app_id, 0.0), until_s)
-        for app_id, keys in against.items():
-            yield _Objection("direct", app_id, tuple(keys), {"remaining_s": until[app_id] - now_s}, {})
+            if app_id == asking or until_s <= now_s:
+                continue
+            if hold[0] == value:
+                is_shared = True
+                continue
+            against.setdefault(app_id, []).append(key)
+            until[app_id] = max(until.get(app_id, 0.0), until_s)
+        objections = [
+            _Objection("direct", app_id, tuple(keys), {"remaining_s": until[app_id] - now_s}, {})
+            for app_id, keys in against.items()
+        ]
+        return objections, is_shared
 
     def _indirect(self, intent: ControlIntent) -> Iterator[_Objection]:
         if not self._couplings.has_demands:
@@ -200,8 +209,7 @@ class ConflictMitigation:
         code = _REFUSED.get(lead.kind) or f"HELD_BY_{'HIGHER' if theirs > priority else 'EQUAL'}_PRIORITY"
         numbers = {"priority": float(priority), "winner_priority": float(theirs), **lead.numbers}
         details = {"conflict": lead.kind, "winner": lead.app_id, "parameter": lead.keys[0], **lead.details}
-        others = (key for each in refusing for key in each.keys if key not in lead.keys)
-        keys = (*lead.keys, *dict.fromkeys(others))
+        keys = tuple(dict.fromkeys(key for each in (lead, *refusing) for key in each.keys))
         return ConflictDecision(intent, False, lead.app_id, (intent.app_id,), keys, Reason(code, numbers, details))
 
     def _admit(
@@ -225,25 +233,25 @@ class ConflictMitigation:
 
     # What is held -----------------------------------------------------------------------------------------------------
 
-    def _take(self, intent: ControlIntent, pushes: Mapping[str, Pushes], now_s: float) -> _Undo:
+    def _take(self, intent: ControlIntent, held: Mapping[str, _Hold | None], is_shared: bool, now_s: float) -> _Undo:
         where, app_id = (intent.e2_node_id, intent.oid), intent.app_id
         grant = _Grant(app_id, now_s + self._hold_s)
         table = self._holds.setdefault(where, {})
-        undo = _Undo(grant, {}, {})
-        for key, value in intent.settings.items():
-            hold = table.get(key)
-            # Who sets the same value as a live holder is welcome, and the hold stays with the holder.
-            if hold is None or hold[1][0] == app_id or hold[1][1] <= now_s or hold[0] != value:
-                undo.holds[key] = hold
-                table[key] = (value, grant)
+        taken = {key: (value, grant) for key, value in intent.settings.items()}
+        if is_shared:  # who sets the same value as a live holder is welcome, and the hold stays with the holder
+            for key, hold in held.items():
+                if hold and hold[1].app_id != app_id and hold[1].until_s > now_s and hold[0] == taken[key][0]:
+                    del taken[key]
+        table.update(taken)
         self._sweep(where, now_s)
+        return _Undo(grant, {key: held[key] for key in taken} if is_shared else held, {})
+
+    def _push(self, intent: ControlIntent, pushes: Mapping[str, Pushes], undo: _Undo, now_s: float) -> None:
         for target, push in pushes.items():
-            mine = self._push(intent.e2_node_id, target, app_id, now_s)
-            undo.pushes[target] = {key: mine.by_parameter.get(key) for key in push.by_parameter}
-            mine.by_parameter.update(push.by_parameter)
-            mine.amount, mine.until_s = push.amount, grant.until_s
-            self._pushes.setdefault((intent.e2_node_id, target), {})[app_id] = mine
-        return undo
+            before = self._push_now(intent.e2_node_id, target, intent.app_id, now_s)
+            after = Push(undo.grant.until_s, push.amount, {**before.by_parameter, **push.by_parameter})
+            self._pushes.setdefault((intent.e2_node_id, target), {})[intent.app_id] = after
+            undo.pushes[target] = (before, after)
 
     def _pushes_of(self, intent: ControlIntent, now_s: float) -> dict[str, Pushes]:
         if not intent.quantities:
@@ -253,12 +261,12 @@ class ConflictMitigation:
 
         def my_push(target: str) -> Push:
             if target not in mine:
-                mine[target] = self._push(intent.e2_node_id, target, intent.app_id, now_s)
+                mine[target] = self._push_now(intent.e2_node_id, target, intent.app_id, now_s)
             return mine[target]
 
         return self._couplings.pushes(intent.quantities, in_force.get, my_push)
 
-    def _push(self, e2_node_id: str, target: str, app_id: str, now_s: float) -> Push:
+    def _push_now(self, e2_node_id: str, target: str, app_id: str, now_s: float) -> Push:
         push = self._pushes.get((e2_node_id, target), {}).get(app_id)
         return push if push is not None and push.until_s > now_s else Push(now_s)
 
@@ -289,15 +297,10 @@ class ConflictMitigation:
                 del table[key]
             else:
                 table[key] = before
-        for target, replaced in undo.pushes.items():
-            push = self._pushes.get((intent.e2_node_id, target), {}).get(intent.app_id)
-            if push is None:
-                continue
-            for key, part in replaced.items():
-                push.by_parameter.pop(key, None)
-                if part is not None:
-                    push.by_parameter[key] = part
-            push.amount = sum(push.by_parameter.values())
+        for target, (earlier, ours) in undo.pushes.items():
+            pushes = self._pushes.get((intent.e2_node_id, target), {})
+            if pushes.get(intent.app_id) is ours:  # else a later control has said anew what the app does
+                pushes[intent.app_id] = earlier
 
     def forget_node(self, e2_node_id: str) -> None:
         """The node is gone; what it has in force when it returns is unknown."""

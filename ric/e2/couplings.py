@@ -7,19 +7,18 @@ battery_kw".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import NamedTuple
 
-from ric.e2.conflict_policy import ConflictPolicy, Influence, TrafficDemand
+from ric.e2.conflict_policy import ConflictPolicy, TrafficDemand
 
 __all__ = ["Couplings", "Push", "Pushes", "SliceLoad", "class_of"]
 
 SLICE = "slice"
+MAX_KNOWN = 262_144
 
 
-@lru_cache(maxsize=65_536)
 def class_of(parameter: str) -> str:
     """The class of a parameter: its name without the slice, home or unit that it belongs to."""
     kind, _, rest = parameter.partition(" ")
@@ -45,11 +44,21 @@ class Push:
     by_parameter: dict[str, float] = field(default_factory=dict)
 
 
-class Pushes(NamedTuple):
+@dataclass
+class Pushes:
     """What one control would do to one quantity: the app's push afterwards, its parts by parameter, the dead band."""
 
-    amount: float
-    by_parameter: Mapping[str, float]
+    dead_band: float
+    amount: float = 0.0
+    by_parameter: dict[str, float] = field(default_factory=dict)
+
+
+class _Row(NamedTuple):
+    """An influence, unpacked for the loop over a fleet's parameters."""
+
+    target: str
+    gain: float
+    reference: float | None
     dead_band: float
 
 
@@ -61,9 +70,11 @@ class Couplings:
         self._demands: dict[str, list[TrafficDemand]] = {}
         for demand in policy.demands:
             self._demands.setdefault(f"{SLICE} {demand.s_nssai}", []).append(demand)
-        self._influences: dict[str, list[Influence]] = {}
-        for influence in policy.influences:
-            self._influences.setdefault(influence.parameter, []).append(influence)
+        self._influences: dict[str, tuple[_Row, ...]] = {}
+        for each in policy.influences:
+            row = _Row(each.target, each.gain, each.reference, each.dead_band)
+            self._influences[each.parameter] = (*self._influences.get(each.parameter, ()), row)
+        self._rows: dict[str, tuple[_Row, ...]] = {}
 
     @property
     def has_demands(self) -> bool:
@@ -72,8 +83,7 @@ class Couplings:
 
     def needs_value_in_force(self, parameter: str) -> bool:
         """Whether a later check will ask for the value that this parameter has now."""
-        kind = class_of(parameter)
-        return kind == SLICE or any(each.reference is None for each in self._influences.get(kind, ()))
+        return class_of(parameter) == SLICE or any(row.reference is None for row in self._rows_of(parameter))
 
     def slice_load(self, app_id: str, e2_node_id: str, parameter: str, percent: float) -> SliceLoad | None:
         """The slice at `percent` of the link [%]; None where no demand is declared. Own traffic is one's own affair.
@@ -98,29 +108,33 @@ class Couplings:
         mine: Callable[[str], Push],
     ) -> dict[str, Pushes]:
         """What a control would do, by target, on top of what `mine(target)` says the app does already."""
-        parts: dict[str, dict[str, float]] = {}
-        dead_bands: dict[str, float] = {}
-        for parameter, value, influence in self._influenced(quantities):
-            before = value_in_force(parameter) if influence.reference is None else influence.reference
-            if before is None:
-                continue  # nobody knows yet which way this moves
-            push = influence.gain * (value - before)
-            by_parameter = parts.setdefault(influence.target, {})
-            if influence.reference is None:
-                push += mine(influence.target).by_parameter.get(parameter, 0.0)
-            by_parameter[parameter] = push
-            dead_bands[influence.target] = max(dead_bands.get(influence.target, 0.0), influence.dead_band)
-        found = {}
-        for target, by_parameter in parts.items():
+        found: dict[str, Pushes] = {}
+        known = self._rows
+        for parameter, value in quantities.items() if self._influences else ():
+            rows = known.get(parameter)
+            for target, gain, reference, dead_band in self._rows_of(parameter) if rows is None else rows:
+                if reference is not None:
+                    part = gain * (value - reference)
+                elif (before := value_in_force(parameter)) is not None:
+                    part = gain * (value - before) + mine(target).by_parameter.get(parameter, 0.0)
+                else:
+                    continue  # nobody knows yet which way this moves
+                push = found.get(target)
+                if push is None:
+                    push = found[target] = Pushes(dead_band)
+                push.by_parameter[parameter] = part
+                if dead_band > push.dead_band:
+                    push.dead_band = dead_band
+        for target, push in found.items():
             now = mine(target)
-            replaced = sum(map(now.by_parameter.get, by_parameter, [0.0] * len(by_parameter)))
-            amount = now.amount - replaced + sum(by_parameter.values())
-            found[target] = Pushes(amount, by_parameter, dead_bands[target])
+            replaced = sum(filter(None, map(now.by_parameter.get, push.by_parameter)))
+            push.amount = now.amount - replaced + sum(push.by_parameter.values())
         return found
 
-    def _influenced(self, quantities: Mapping[str, float]) -> Iterator[tuple[str, float, Influence]]:
-        if not self._influences:
-            return
-        for parameter, value in quantities.items():
-            for influence in self._influences.get(class_of(parameter), ()):
-                yield parameter, value, influence
+    def _rows_of(self, parameter: str) -> tuple[_Row, ...]:
+        rows = self._rows.get(parameter)
+        if rows is None:
+            if len(self._rows) >= MAX_KNOWN:
+                self._rows.clear()
+            rows = self._rows[parameter] = self._influences.get(class_of(parameter), ())
+        return rows

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple, TypeAlias, cast
 
 from ric.e2.identities import OID
@@ -97,12 +98,17 @@ def _powers(settings: Settings) -> Mapping[str, float]:
 
 def _grid_settings(header: bytes, payload: bytes) -> Settings:
     table = grid.decode_control(header, payload).set_points
+    names = _grid_parameters(table.kind, table.ids, tuple(table.columns))
     settings: dict[str, object] = {}
-    for column, values in table.columns.items():
-        settings |= {
-            f"{table.kind} {name} {column}": value for name, value in zip(table.ids, values.tolist(), strict=True)
-        }
+    for parameters, values in zip(names, table.columns.values(), strict=True):
+        settings.update(zip(parameters, values.tolist(), strict=True))
     return settings
+
+
+@lru_cache(maxsize=256)
+def _grid_parameters(kind: str, ids: tuple[str, ...], columns: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+    """Parameter names (columns, entities). Fleets send the same table again and again, so they are made once."""
+    return tuple(tuple(f"{kind} {name} {column}" for name in ids) for column in columns)
 
 
 SERVICE_MODELS: Mapping[ServiceModelId, ServiceModel] = {
