@@ -16,6 +16,7 @@ import structlog
 from pydantic import AfterValidator, Field
 
 from ric.a1.destinations import LOOPBACK, AllowedHosts, check_hosts
+from ric.a1.enrichment_service import EnrichmentService
 from ric.a1.rest import a1_app
 from ric.a1.termination import A1Termination
 from ric.audit import ControlAudit
@@ -132,9 +133,9 @@ class RicPlatform:
         self.sdl = Sdl(_store(config.data_dir), clock)
         self.audit = ControlAudit(self.sdl, metrics)
         self.conflicts = ConflictLog(bus, clock)
-        self.a1 = A1Termination(
-            self.sdl, metrics, self.notifications, allowed_hosts=AllowedHosts(config.notification_hosts)
-        )
+        allowed = AllowedHosts(config.notification_hosts)
+        self.a1 = A1Termination(self.sdl, metrics, self.notifications, allowed_hosts=allowed)
+        self.enrichment = EnrichmentService(bus, self.sdl, clock, metrics, self.notifications, allowed_hosts=allowed)
         self.faults = FaultService(
             bus, self.sdl, clock, metrics, collector=self.collector, collector_url=config.ves_url,
             delays=config.alarm_delays,
@@ -158,6 +159,8 @@ class RicPlatform:
             stack.push_async_callback(self.conflicts.stop)
             await self.faults.start()
             stack.push_async_callback(self.faults.stop)
+            await self.enrichment.start()
+            stack.push_async_callback(self.enrichment.stop)
             await self.conflict_policies.start()
             stack.push_async_callback(self.conflict_policies.stop)
             config = self.config
@@ -201,7 +204,10 @@ class RicPlatform:
     async def _start_rest(self, stack: AsyncExitStack) -> str:
         config = self.config
         self._check("a1_host", config.a1_host, self._rest_tls is not None)
-        app = a1_app(self.a1, self.metrics, verifier=self._verifier, limit=_limit(config.rest_requests_per_s))
+        app = a1_app(
+            self.a1, self.metrics, enrichment=self.enrichment, verifier=self._verifier,
+            limit=_limit(config.rest_requests_per_s),
+        )  # fmt: skip
         app.include_router(alarm_router(self.faults, self._verifier))
         app.include_router(overview_router(self.e2, self.a1, self.sdl, self.conflicts, self._verifier))
         port = await stack.enter_async_context(serve(app, config.a1_host, config.a1_port, self._rest_tls))

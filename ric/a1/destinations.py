@@ -8,7 +8,15 @@ from urllib.parse import urlsplit
 
 from ric.errors import TwinRicError
 
-__all__ = ["LOOPBACK", "AllowedHosts", "check_hosts"]
+__all__ = ["DESTINATION_PATTERN", "LOOPBACK", "RESULT_PATTERN", "AllowedHosts", "check_hosts"]
+
+_HOST = r"([A-Za-z0-9][A-Za-z0-9.-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])"
+_PORT = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+_URL = f"https?://{_HOST}(:{_PORT})?(/[!-~]*)?"
+DESTINATION_PATTERN = f"^{_URL}$"
+"""Where a status may be posted."""
+RESULT_PATTERN = f"^(bus:|{_URL})$"
+"""Where the data of an EI job may go; `bus:` leaves it on the twin bus."""
 
 LOOPBACK = ("localhost", "127.0.0.0/8", "::1")
 """Hosts that are allowed unless others are configured."""

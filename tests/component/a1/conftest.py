@@ -12,8 +12,11 @@ import httpx
 import pytest
 
 from ric.a1.client import PolicyFeed
+from ric.a1.destinations import AllowedHosts
+from ric.a1.enrichment_service import EnrichmentService
 from ric.a1.rest import a1_app
 from ric.a1.termination import A1Termination
+from ric.bus.bus import MemoryBus
 from ric.clock import WallClock
 from ric.delivery import Delivery, RetryPlan
 from ric.pb.twinric.a1.v1.policy_pb2_grpc import add_PolicyServiceServicer_to_server
@@ -54,6 +57,8 @@ class RunningA1:
     http: httpx.AsyncClient
     metrics: Metrics
     sdl: Sdl
+    bus: MemoryBus
+    enrichment: EnrichmentService
 
     def path(self, policy_id: str = "", tail: str = "") -> str:
         return f"/A1-P/v2/policytypes/{TYPE_ID}/policies" + (f"/{policy_id}" if policy_id else "") + tail
@@ -61,25 +66,35 @@ class RunningA1:
 
 @contextlib.asynccontextmanager
 async def running_a1(
-    store: Path, *, verifier: TokenVerifier | None = None, grpc_port: int = 0, limit: RateLimit | None = None
+    store: Path,
+    *,
+    verifier: TokenVerifier | None = None,
+    grpc_port: int = 0,
+    limit: RateLimit | None = None,
+    bus: MemoryBus | None = None,
+    hosts: tuple[str, ...] = ("127.0.0.1",),
 ) -> AsyncIterator[RunningA1]:
     metrics = Metrics("a1_test")
     sdl = Sdl(store, WallClock())
     plan = RetryPlan(attempts=6, first_wait_s=0.02, longest_wait_s=0.1)
     delivery = Delivery("a1_notifications", WallClock(), metrics, plan)
-    termination = A1Termination(sdl, metrics, delivery)
+    termination = A1Termination(sdl, metrics, delivery, allowed_hosts=AllowedHosts(hosts))
+    bus = bus or MemoryBus(metrics)
+    enrichment = EnrichmentService(bus, sdl, WallClock(), metrics, delivery, allowed_hosts=AllowedHosts(hosts))
+    await enrichment.start()
     server = grpc_server(metrics)
     add_PolicyServiceServicer_to_server(termination, server)
     bound = bind_grpc(server, "a1_grpc", f"127.0.0.1:{grpc_port}", None)
     await server.start()
-    app = a1_app(termination, metrics, verifier=verifier, limit=limit)
+    app = a1_app(termination, metrics, enrichment=enrichment, verifier=verifier, limit=limit)
     try:
         async with serve(app, "127.0.0.1", 0) as port:
             url = f"http://127.0.0.1:{port}"
             async with httpx.AsyncClient(base_url=url, trust_env=False) as http:
-                yield RunningA1(termination, url, f"127.0.0.1:{bound}", http, metrics, sdl)
+                yield RunningA1(termination, url, f"127.0.0.1:{bound}", http, metrics, sdl, bus, enrichment)
     finally:
         await server.stop(0.1)
+        await enrichment.stop()
         await delivery.stop()
         sdl.close()
 

@@ -6,11 +6,10 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from ric.a1.policies import PolicyBook, PolicyType, Status, parse_object, parse_type
+from ric.a1.policies import PolicyBook, PolicyType, Status, parse_type
 from ric.errors import TwinRicError
 
 SCHEMA: dict[str, Any] = {
@@ -51,36 +50,6 @@ def _confirm(book: PolicyBook, instance: str, revision: int, status: Status = ON
 
 
 # Parsing
-
-
-def test_parse_object_takes_any_json_object() -> None:
-    assert parse_object(b'{"a": [1, 2.5, "\xc3\xa9", null, true]}', "body") == {"a": [1, 2.5, "é", None, True]}
-
-
-@pytest.mark.parametrize(
-    "payload",
-    [
-        b"", b"{", b"[]", b"1", b'{"a": NaN}', b'{"a": 1, "a": 2}', b"\xff", b"[" * 5_000,
-        b'{"a":' * 40 + b"1" + b"}" * 40,
-    ],
-)  # fmt: skip
-def test_parse_object_anything_else_is_malformed(payload: bytes) -> None:
-    with pytest.raises(TwinRicError, match="A1-MALFORMED body"):
-        parse_object(payload, "body")
-
-
-@given(st.binary(max_size=200))
-def test_parse_object_any_octets_give_an_object_or_a_typed_error(payload: bytes) -> None:
-    try:
-        assert isinstance(parse_object(payload, "body"), dict)
-    except TwinRicError as error:
-        assert error.code in {"A1-MALFORMED", "A1-RANGE"}
-
-
-def test_parse_object_huge_numbers_are_named() -> None:
-    with pytest.raises(TwinRicError) as refused:
-        parse_object(b'{"a": {"b": [1, 1e999]}, "c": 1' + b"0" * 400 + b"}", "body")
-    assert [fault.field for fault in refused.value.faults] == ["a.b[1]", "c"]
 
 
 def test_parse_type_keeps_both_schemas() -> None:
