@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from google.protobuf.message import DecodeError, Message
@@ -42,6 +43,7 @@ MEASUREMENTS: Mapping[str, tuple[str, str]] = {
 
 PERIOD_MS = (10, 86_400_000)
 MAX_ITEMS = 100_000
+KEPT_OCTETS, KEPT_TABLES = 65_536, 512
 
 
 @dataclass(frozen=True)
@@ -111,43 +113,82 @@ def encode_indication(report: KpmReport) -> tuple[bytes, bytes]:
     header = kpm_pb2.KpmIndicationHeader(
         collection_start_ns=start_ns, source_time_ns=report.source_time_ns, e2_node_id=report.e2_node_id
     )
-    items = [kpm_pb2.KpmItem(nr_cgi=i.nr_cgi, s_nssai=i.s_nssai, ue_id=i.ue_id) for i in report.items]
     message = kpm_pb2.KpmIndicationMessage(
         granularity_period_ms=report.granularity_period_ms,
         measurement_names=report.measurement_names,
-        items=items,
-        values=report.values.ravel().tolist(),
+        values=np.asarray(report.values, dtype="<f8").tobytes(),
+        item_table=_item_octets(report.items),
     )
     return header.SerializeToString(), message.SerializeToString()
 
 
+def _item_octets(items: tuple[KpmItem, ...]) -> bytes:
+    """The wire form of a report's rows, made once per tuple: nodes report the same rows again and again."""
+    kept = _kept_octets.get(id(items))
+    if kept is not None and kept[0] is items:
+        return kept[1]
+    table = kpm_pb2.KpmItemTable(
+        nr_cgi=[item.nr_cgi for item in items],
+        s_nssai=[item.s_nssai for item in items],
+        ue_id=[item.ue_id for item in items],
+    )
+    octets = table.SerializeToString()
+    if len(octets) <= KEPT_OCTETS:
+        if len(_kept_octets) >= KEPT_TABLES:
+            _kept_octets.clear()
+        _kept_octets[id(items)] = (items, octets)  # holds the tuple, so that its id stays its own
+    return octets
+
+
+_kept_octets: dict[int, tuple[tuple[KpmItem, ...], bytes]] = {}
+
+
 def decode_indication(header: bytes, payload: bytes) -> KpmReport:
-    """The report in an indication. Raises TwinRicError (E2-MALFORMED, E2-RANGE) with every fault."""
+    """The report in an indication; its arrays are read-only views of `payload`'s octets.
+
+    Raises TwinRicError (E2-MALFORMED, E2-RANGE) with every fault.
+    """
     head, message = kpm_pb2.KpmIndicationHeader(), kpm_pb2.KpmIndicationMessage()
     _parse(head, header, "indication_header")
     _parse(message, payload, "indication_message")
-    rows, names = len(message.items), tuple(message.measurement_names)
-    values = np.array(message.values, dtype=np.float64)
+    octets = message.item_table
+    items = _known_items(octets) if len(octets) <= KEPT_OCTETS else _items(octets)
+    rows, names = len(items), tuple(message.measurement_names)
     faults = []
     period_ms = message.granularity_period_ms
     if not PERIOD_MS[0] <= period_ms <= PERIOD_MS[1]:
         accepted = f"{PERIOD_MS[0]}..{PERIOD_MS[1]} ms"
         faults.append(Fault("E2-RANGE", "indication_message.granularity_period_ms", period_ms, accepted))
-    if rows > MAX_ITEMS:
-        faults.append(Fault("E2-RANGE", "indication_message.items", rows, f"at most {MAX_ITEMS}"))
-    if len(set(names)) != len(names) or any(name not in MEASUREMENTS for name in names):
+    if len(set(names)) != len(names) or not MEASUREMENTS.keys() >= set(names):
         faults.append(Fault("E2-RANGE", "indication_message.measurement_names", names, "different known names"))
-    if values.size != rows * len(names):
-        faults.append(Fault("E2-RANGE", "indication_message.values", values.size, f"{len(names)} x {rows} values"))
-    elif not np.isfinite(values).all() or (values < 0).any():
-        faults.append(Fault("E2-RANGE", "indication_message.values", "(some)", "finite values >= 0"))
+    values = np.zeros(0)
+    if len(message.values) != rows * len(names) * values.itemsize:
+        size, accepted = len(message.values), f"{len(names)} x {rows} doubles"
+        faults.append(Fault("E2-RANGE", "indication_message.values", f"{size} octets", accepted))
+    else:
+        values = np.frombuffer(message.values, dtype="<f8")
+        # NaN fails every comparison, so the two bounds find it too.
+        if values.size and not (values.min() >= 0 and values.max() < np.inf):
+            faults.append(Fault("E2-RANGE", "indication_message.values", "(some)", "finite values >= 0"))
     if faults:
         raise TwinRicError.of(faults)
-    items = tuple(KpmItem(i.nr_cgi, i.s_nssai, i.ue_id) for i in message.items)
     return KpmReport(
         head.e2_node_id, head.source_time_ns, message.granularity_period_ms, names, items,
         values.reshape(len(names), rows),
     )  # fmt: skip
+
+
+def _items(octets: bytes) -> tuple[KpmItem, ...]:
+    table = kpm_pb2.KpmItemTable()
+    _parse(table, octets, "indication_message.item_table")
+    sizes = {len(table.nr_cgi), len(table.s_nssai), len(table.ue_id)}
+    if len(sizes) > 1 or max(sizes) > MAX_ITEMS:
+        accepted = f"lists of one length, at most {MAX_ITEMS}"
+        raise TwinRicError("E2-RANGE", "indication_message.item_table", sorted(sizes), accepted)
+    return tuple(map(KpmItem, table.nr_cgi, table.s_nssai, table.ue_id))
+
+
+_known_items = lru_cache(maxsize=KEPT_TABLES)(_items)  # the rows of a node change seldom, its values with every report
 
 
 def _parse(message: Message, payload: bytes, field: str) -> None:

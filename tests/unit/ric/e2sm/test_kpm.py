@@ -65,15 +65,32 @@ def test_kpm_action_takes_known_names_only() -> None:
         (["DRB.UEThpDl"], [-1.0], "values"),
         (["DRB.UEThpDl", "DRB.UEThpDl"], [1.0, 1.0], "measurement_names"),
         (["nothing"], [1.0], "measurement_names"),
+        (["DRB.UEThpDl"], [float("inf")], "values"),
     ],
 )
 def test_kpm_bad_indication_is_refused_by_name(names: list[str], values: list[float], field: str) -> None:
+    rows = kpm_pb2.KpmItemTable(nr_cgi=[""], s_nssai=[""], ue_id=[""]).SerializeToString()
+    octets = np.array(values, dtype="<f8").tobytes()
     message = kpm_pb2.KpmIndicationMessage(
-        granularity_period_ms=100, measurement_names=names, items=[kpm_pb2.KpmItem()], values=values
+        granularity_period_ms=100, measurement_names=names, item_table=rows, values=octets
     )
     with pytest.raises(TwinRicError) as refused:
         kpm.decode_indication(b"", message.SerializeToString())
     assert refused.value.faults[0].field == f"indication_message.{field}"
+
+
+def test_kpm_rows_of_different_lengths_are_refused() -> None:
+    rows = kpm_pb2.KpmItemTable(nr_cgi=["c"], s_nssai=[], ue_id=["u"]).SerializeToString()
+    message = kpm_pb2.KpmIndicationMessage(granularity_period_ms=100, item_table=rows)
+    with pytest.raises(TwinRicError, match=r"E2-RANGE indication_message\.item_table"):
+        kpm.decode_indication(b"", message.SerializeToString())
+
+
+def test_kpm_values_are_the_octets_of_packed_doubles() -> None:
+    """A reader in another language may declare the field as a packed repeated double."""
+    items = (kpm.KpmItem("c", "1-000001"),)
+    _, message = kpm.encode_indication(kpm.KpmReport("n", TIME_NS, 100, ("DRB.UEThpDl",), items, np.array([[1.5]])))
+    assert b"\x22\x08" + np.array([1.5], dtype="<f8").tobytes() in message  # field 4, length 8
 
 
 @pytest.mark.parametrize("period_ms", [0, 9, 86_400_001])

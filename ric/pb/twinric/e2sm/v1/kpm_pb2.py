@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19twinric/e2sm/v1/kpm.proto\x12\x0ftwinric.e2sm.v1\"0\n\x0fKpmEventTrigger\x12\x1d\n\x15granularity_period_ms\x18\x01 \x01(\r\"0\n\x13KpmActionDefinition\x12\x19\n\x11measurement_names\x18\x01 \x03(\t\"^\n\x13KpmIndicationHeader\x12\x1b\n\x13\x63ollection_start_ns\x18\x01 \x01(\x06\x12\x16\n\x0esource_time_ns\x18\x02 \x01(\x06\x12\x12\n\ne2_node_id\x18\x03 \x01(\t\"9\n\x07KpmItem\x12\x0e\n\x06nr_cgi\x18\x01 \x01(\t\x12\x0f\n\x07s_nssai\x18\x02 \x01(\t\x12\r\n\x05ue_id\x18\x03 \x01(\t\"\x89\x01\n\x14KpmIndicationMessage\x12\x1d\n\x15granularity_period_ms\x18\x01 \x01(\r\x12\x19\n\x11measurement_names\x18\x02 \x03(\t\x12\'\n\x05items\x18\x03 \x03(\x0b\x32\x18.twinric.e2sm.v1.KpmItem\x12\x0e\n\x06values\x18\x04 \x03(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19twinric/e2sm/v1/kpm.proto\x12\x0ftwinric.e2sm.v1\"0\n\x0fKpmEventTrigger\x12\x1d\n\x15granularity_period_ms\x18\x01 \x01(\r\"0\n\x13KpmActionDefinition\x12\x19\n\x11measurement_names\x18\x01 \x03(\t\"^\n\x13KpmIndicationHeader\x12\x1b\n\x13\x63ollection_start_ns\x18\x01 \x01(\x06\x12\x16\n\x0esource_time_ns\x18\x02 \x01(\x06\x12\x12\n\ne2_node_id\x18\x03 \x01(\t\">\n\x0cKpmItemTable\x12\x0e\n\x06nr_cgi\x18\x01 \x03(\t\x12\x0f\n\x07s_nssai\x18\x02 \x03(\t\x12\r\n\x05ue_id\x18\x03 \x03(\t\"z\n\x14KpmIndicationMessage\x12\x1d\n\x15granularity_period_ms\x18\x01 \x01(\r\x12\x19\n\x11measurement_names\x18\x02 \x03(\t\x12\x0e\n\x06values\x18\x04 \x01(\x0c\x12\x12\n\nitem_table\x18\x05 \x01(\x0cJ\x04\x08\x03\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,8 +37,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_KPMACTIONDEFINITION']._serialized_end=144
   _globals['_KPMINDICATIONHEADER']._serialized_start=146
   _globals['_KPMINDICATIONHEADER']._serialized_end=240
-  _globals['_KPMITEM']._serialized_start=242
-  _globals['_KPMITEM']._serialized_end=299
-  _globals['_KPMINDICATIONMESSAGE']._serialized_start=302
-  _globals['_KPMINDICATIONMESSAGE']._serialized_end=439
+  _globals['_KPMITEMTABLE']._serialized_start=242
+  _globals['_KPMITEMTABLE']._serialized_end=304
+  _globals['_KPMINDICATIONMESSAGE']._serialized_start=306
+  _globals['_KPMINDICATIONMESSAGE']._serialized_end=428
 # @@protoc_insertion_point(module_scope)

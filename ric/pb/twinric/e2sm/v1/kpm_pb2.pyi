@@ -92,25 +92,32 @@ class KpmIndicationHeader(_message.Message):
 Global___KpmIndicationHeader: _TypeAlias = KpmIndicationHeader  # noqa: Y015
 
 @_typing.final
-class KpmItem(_message.Message):
-    """The thing measured. Slice-level items leave ue_id empty."""
+class KpmItemTable(_message.Message):
+    """What the rows are about, one entry per row in each list."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     NR_CGI_FIELD_NUMBER: _builtins.int
     S_NSSAI_FIELD_NUMBER: _builtins.int
     UE_ID_FIELD_NUMBER: _builtins.int
-    nr_cgi: _builtins.str
-    """NR cell global identity, "<plmn>-<cell>" """
-    s_nssai: _builtins.str
-    """"<sst>-<sd>", for example "1-000001" """
-    ue_id: _builtins.str
+    @_builtins.property
+    def nr_cgi(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """NR cell global identity, "<plmn>-<cell>" """
+
+    @_builtins.property
+    def s_nssai(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """"<sst>-<sd>", for example "1-000001" """
+
+    @_builtins.property
+    def ue_id(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """empty for a slice-level row"""
+
     def __init__(
         self,
         *,
-        nr_cgi: _builtins.str = ...,
-        s_nssai: _builtins.str = ...,
-        ue_id: _builtins.str = ...,
+        nr_cgi: _abc.Iterable[_builtins.str] | None = ...,
+        s_nssai: _abc.Iterable[_builtins.str] | None = ...,
+        ue_id: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -118,7 +125,7 @@ class KpmItem(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___KpmItem: _TypeAlias = KpmItem  # noqa: Y015
+Global___KpmItemTable: _TypeAlias = KpmItemTable  # noqa: Y015
 
 @_typing.final
 class KpmIndicationMessage(_message.Message):
@@ -126,32 +133,28 @@ class KpmIndicationMessage(_message.Message):
 
     GRANULARITY_PERIOD_MS_FIELD_NUMBER: _builtins.int
     MEASUREMENT_NAMES_FIELD_NUMBER: _builtins.int
-    ITEMS_FIELD_NUMBER: _builtins.int
     VALUES_FIELD_NUMBER: _builtins.int
+    ITEM_TABLE_FIELD_NUMBER: _builtins.int
     granularity_period_ms: _builtins.int
+    values: _builtins.bytes
+    """(M, N) doubles, little-endian, one column after the other; the octets of a packed repeated double"""
+    item_table: _builtins.bytes
+    """a serialised KpmItemTable of N rows; equal octets mean equal rows, so a reader may keep the last"""
     @_builtins.property
     def measurement_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """M columns"""
-
-    @_builtins.property
-    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___KpmItem]:
-        """N rows"""
-
-    @_builtins.property
-    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """column-major (M, N)"""
 
     def __init__(
         self,
         *,
         granularity_period_ms: _builtins.int = ...,
         measurement_names: _abc.Iterable[_builtins.str] | None = ...,
-        items: _abc.Iterable[Global___KpmItem] | None = ...,
-        values: _abc.Iterable[_builtins.float] | None = ...,
+        values: _builtins.bytes = ...,
+        item_table: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["granularity_period_ms", b"granularity_period_ms", "items", b"items", "measurement_names", b"measurement_names", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["granularity_period_ms", b"granularity_period_ms", "item_table", b"item_table", "measurement_names", b"measurement_names", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
