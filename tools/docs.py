@@ -1,15 +1,21 @@
 """Writes the pages that are made from code and from results: `python tools/docs.py`.
 
-`docs/reference/scenario.md` from the scenario's model, `docs/benchmarks.md` from `benchmarks/results/*.json`.
+`docs/reference/{scenario,settings,policies}.md` from the pydantic models that read them, `docs/benchmarks.md` from
+`benchmarks/results/*.json`.
 """
 
 from __future__ import annotations
 
 import json
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from e2sim.reference import scenario_reference
+from ric.app_spec import AppConfig
+from ric.config import FrozenModel
+from ric.platform import RicConfig
+from ric.reference import models_of, section
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -18,6 +24,47 @@ HEAD = """# Benchmarks
 Made from `benchmarks/results/` by `make docs`. Each result is one run of `python -m benchmarks.NAME --json F`; its
 baseline was measured in the same run. Machines are shared and noisy: trust ratios more than times. A losing row stays.
 """
+SETTINGS_HEAD = """# Settings
+
+Made from the models by `make docs`. What needs a restart: a YAML file (`--config F`), and over it the environment:
+`TWINRIC_RIC__A1_PORT=9100` sets the RIC's `a1_port`, `TWINRIC_HEMS_LOAD__BUS_URL` an app's; `__` goes down a key.
+A wrong key or value ends the start, with every fault named. Kafka's own settings are in `docs/reference/bus.md`.
+"""
+POLICIES_HEAD = """# Policies
+
+Made from the models by `make docs`. What an operator tunes while an app runs, by `twinric policy put TYPE ID FILE` or
+A1-P v2 (see `docs/reference/a1.md`). A body may leave keys out; the schema of each type is at
+`GET /A1-P/v2/policytypes/{type}`.
+"""
+
+
+def settings_page(apps: dict[str, Any]) -> str:
+    """The page's text: the RIC's settings, those of every app, and each app's own."""
+    shown: list[type[FrozenModel]] = []
+    parts = [SETTINGS_HEAD, *_sections(RicConfig, "RIC", shown), *_sections(AppConfig, "Every app", shown)]
+    common = frozenset(AppConfig.model_fields)
+    for name, app in apps.items():
+        if set(app.config_type.model_fields) - common:
+            parts += _sections(app.config_type, name, shown, without=common)
+    return "\n".join(parts)
+
+
+def policies_page(apps: dict[str, Any]) -> str:
+    """The page's text: one section per policy type, and one per model inside it."""
+    shown: list[type[FrozenModel]] = []
+    parts = [POLICIES_HEAD]
+    for app in apps.values():
+        parts += _sections(app.policy_type, app.spec.policy_type_id, shown)
+    return "\n".join(parts)
+
+
+def _sections(
+    model: type[FrozenModel], title: str, shown: list[type[FrozenModel]], *, without: frozenset[str] = frozenset()
+) -> list[str]:
+    """The model's section, and those of the models inside it that are not `shown` yet (and now are)."""
+    inner = [each for each in models_of(model)[1:] if each not in shown]
+    shown += inner
+    return [section(model, title=title, without=without), *map(section, inner)]
 
 
 def benchmarks_page() -> str:
@@ -40,8 +87,15 @@ def _cell(value: Any) -> str:
 
 def pages() -> dict[Path, str]:
     """Every generated page."""
-    docs = ROOT / "docs"
-    return {docs / "reference" / "scenario.md": scenario_reference(), docs / "benchmarks.md": benchmarks_page()}
+    docs, reference = ROOT / "docs", ROOT / "docs" / "reference"
+    entries = sorted(entry_points(group="twinric.apps"), key=lambda entry: entry.name)
+    apps = {entry.name: entry.load() for entry in entries}
+    return {
+        reference / "scenario.md": scenario_reference(),
+        reference / "settings.md": settings_page(apps),
+        reference / "policies.md": policies_page(apps),
+        docs / "benchmarks.md": benchmarks_page(),
+    }
 
 
 def main() -> None:
