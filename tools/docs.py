@@ -1,7 +1,7 @@
 """Writes the pages that are made from code and from results: `python tools/docs.py`.
 
-`docs/reference/{scenario,settings,policies}.md` from the pydantic models that read them, `docs/benchmarks.md` from
-`benchmarks/results/*.json`.
+`docs/reference/{scenario,settings,policies}.md` from the pydantic models that read them, the
+OpenAPI file from the A1 server, `docs/benchmarks.md` from `benchmarks/results/*.json`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import json
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
+
+import openapi
 
 from e2sim.reference import scenario_reference
 from ric.app_spec import AppConfig
@@ -94,6 +96,7 @@ def pages() -> dict[Path, str]:
         reference / "scenario.md": scenario_reference(),
         reference / "settings.md": settings_page(apps),
         reference / "policies.md": policies_page(apps),
+        reference / "a1-openapi.yaml": openapi.a1_openapi(),
         docs / "benchmarks.md": benchmarks_page(),
     }
 

@@ -12,9 +12,9 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from ric.a1.bodies import parse_object
-from ric.a1.enrichment import EI_TYPES, job_schema
+from ric.a1.enrichment import EI_TYPES
 from ric.a1.enrichment_service import EnrichmentService
-from ric.a1.openapi import IDS, OBJECT, answers
+from ric.a1.openapi import IDS, OBJECT, answers, ref
 from ric.a1.policies import ID_PATTERN
 from ric.errors import TwinRicError, nearest
 from ric.security import TokenVerifier
@@ -24,12 +24,6 @@ __all__ = ["EI_BASE", "ei_router"]
 
 EI_BASE = "/A1-EI/v1"
 Handler = TypeVar("Handler", bound=Callable[..., Any])
-_STATUS = {
-    "type": "object",
-    "required": ["eiJobStatus"],
-    "properties": {"eiJobStatus": {"enum": ["ENABLED", "DISABLED"]}},
-    "additionalProperties": False,
-}
 EiTypeId = Annotated[str, Path(alias="eiTypeId", pattern=ID_PATTERN, description="Type of enrichment information")]
 EiJobId = Annotated[str, Path(alias="eiJobId", pattern=ID_PATTERN, description="Job")]
 OfType = Annotated[str | None, Query(alias="eiTypeId", max_length=128, description="Jobs of this type only")]
@@ -75,21 +69,21 @@ def _add_reads(router: APIRouter, enrichment: EnrichmentService, reader: Any) ->
             ]
         )
 
-    @get("/eijobs/{eiJobId}", OBJECT, 400, 404)
+    @get("/eijobs/{eiJobId}", ref("EiJob"), 400, 404)
     async def read_ei_job(ei_job_id: EiJobId) -> Response:
         """The job object as it was put."""
         return JSONResponse(dict(enrichment.book.job(ei_job_id).body))
 
-    @get("/eijobs/{eiJobId}/status", _STATUS, 400, 404)
+    @get("/eijobs/{eiJobId}/status", ref("EiJobStatus"), 400, 404)
     async def read_ei_job_status(ei_job_id: EiJobId) -> Response:
         """ENABLED while there is data for the job that is still valid."""
         return JSONResponse(enrichment.status(ei_job_id))
 
 
 def _add_writes(router: APIRouter, enrichment: EnrichmentService, writer: Any) -> None:
-    put_answers = answers({200: OBJECT, 201: OBJECT}, 400, 404, 409, 413, 503)
+    put_answers = answers({200: ref("EiJob"), 201: ref("EiJob")}, 400, 404, 409, 413, 503)
     put_answers[201]["headers"] = {"Location": {"description": "Path of the job", "schema": {"type": "string"}}}
-    body = {"required": True, "content": {"application/json": {"schema": job_schema(EI_TYPES.values())}}}
+    body = {"required": True, "content": {"application/json": {"schema": ref("EiJob")}}}
 
     @router.put(
         "/eijobs/{eiJobId}", responses=put_answers, response_class=JSONResponse, openapi_extra={"requestBody": body}

@@ -7,12 +7,14 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-__all__ = ["API_VERSION", "IDS", "OBJECT", "PROBLEM", "STATUS", "TYPE", "answers", "describe"]
+from ric.a1.enrichment import EI_TYPES, job_schema
+
+__all__ = ["API_VERSION", "IDS", "OBJECT", "answers", "describe", "ref"]
 
 API_VERSION = "1.1.0"
 """Of our OpenAPI file; the paths carry the interfaces' own versions."""
 
-PROBLEM = {
+_PROBLEM = {
     "type": "object",
     "required": ["type", "title", "status", "detail", "code", "field", "faults"],
     "properties": {
@@ -46,7 +48,7 @@ _TEXTS = {
 }
 IDS = {"type": "array", "items": {"type": "string"}}
 OBJECT: dict[str, Any] = {"type": "object"}
-STATUS = {
+_STATUS = {
     "type": "object",
     "required": ["enforceStatus"],
     "properties": {
@@ -55,11 +57,28 @@ STATUS = {
     },
     "additionalProperties": False,
 }
-TYPE = {
+_TYPE = {
     "type": "object",
     "required": ["policySchema"],
     "properties": {"policySchema": OBJECT, "statusSchema": OBJECT},
 }
+
+
+_EI_STATUS = {
+    "type": "object",
+    "required": ["eiJobStatus"],
+    "properties": {"eiJobStatus": {"enum": ["ENABLED", "DISABLED"]}},
+    "additionalProperties": False,
+}
+_SCHEMAS = {
+    "Problem": _PROBLEM, "PolicyType": _TYPE, "PolicyStatus": _STATUS, "EiJobStatus": _EI_STATUS,
+    "EiJob": job_schema(EI_TYPES.values()),
+}  # fmt: skip
+
+
+def ref(name: str) -> dict[str, str]:
+    """A reference to one of the file's schemas."""
+    return {"$ref": f"#/components/schemas/{name}"}
 
 
 def answers(successes: dict[int, dict[str, Any] | None], *errors: int) -> dict[int | str, dict[str, Any]]:
@@ -70,7 +89,10 @@ def answers(successes: dict[int, dict[str, Any] | None], *errors: int) -> dict[i
         content = {"content": {"application/json": {"schema": schema}}} if schema else {}
         answers[code] = {"description": titles[code], **content}
     for code in (*errors, 401, 403, 429, 500):
-        answers[code] = {"description": _TEXTS[code], "content": {"application/problem+json": {"schema": PROBLEM}}}
+        answers[code] = {
+            "description": _TEXTS[code],
+            "content": {"application/problem+json": {"schema": ref("Problem")}},
+        }
     return answers
 
 
@@ -89,8 +111,10 @@ def describe(app: FastAPI, description: str) -> None:
             for path in made["paths"].values():
                 for operation in path.values():
                     operation["responses"].pop("422", None)
+            schemas = made.setdefault("components", {}).setdefault("schemas", {})
             for name in ("HTTPValidationError", "ValidationError"):
-                made.get("components", {}).get("schemas", {}).pop(name, None)
+                schemas.pop(name, None)
+            schemas.update(_SCHEMAS)
             app.openapi_schema = made
         return app.openapi_schema
 

@@ -14,7 +14,7 @@ from ric.a1.bodies import parse_object
 from ric.a1.destinations import DESTINATION_PATTERN
 from ric.a1.ei_rest import ei_router
 from ric.a1.enrichment_service import EnrichmentService
-from ric.a1.openapi import IDS, OBJECT, STATUS, TYPE, answers, describe
+from ric.a1.openapi import IDS, OBJECT, answers, describe, ref
 from ric.a1.policies import ID_PATTERN
 from ric.a1.termination import A1Termination
 from ric.security import RateLimit, TokenVerifier
@@ -67,7 +67,7 @@ def _add_type_routes(router: APIRouter, termination: A1Termination, reader: Any)
     @router.get(
         "/policytypes/{policyTypeId}",
         dependencies=[reader],
-        responses=answers({200: TYPE}, 400, 404),
+        responses=answers({200: ref("PolicyType")}, 400, 404),
         response_class=JSONResponse,
     )
     async def read_policy_type(type_id: TypeId) -> Response:
@@ -99,7 +99,7 @@ def _add_policy_reads(router: APIRouter, termination: A1Termination, reader: Any
     @router.get(
         "/policytypes/{policyTypeId}/policies/{policyId}/status",
         dependencies=[reader],
-        responses=answers({200: STATUS}, 400, 404),
+        responses=answers({200: ref("PolicyStatus")}, 400, 404),
         response_class=JSONResponse,
     )
     async def read_policy_status(type_id: TypeId, policy_id: PolicyId) -> Response:
