@@ -69,27 +69,52 @@ def _wait_ms(ahead_mbit: float, now: float, later: float, low_mbit: float, low_m
 
 
 @compiled
-def _collect(volume: Floats, burst: Floats, pace: Floats, found: Floats, sums: Floats) -> None:
-    """Add one step to `sums` (6, Q). A bit waits for what its burst found and, on average, half of its own burst.
+def _wait(start: float, end: float, own: float) -> tuple[float, float]:
+    """Mean wait [ms] and mean square [ms^2] of a step's bits: their bursts find waits from `start` to `end`.
 
-    `pace` (4, Q): the arguments of `_wait_ms` after the first.
+    A bit waits for what its burst found and, on average, half of its own burst.
     """
-    now, later, low_mbit, low_ms = pace[0], pace[1], pace[2], pace[3]
-    first, last, accepted = found[0], found[1], found[2]
+    mean = (start + end + own) * 0.5
+    return mean, mean * mean + ((end - start) * (end - start) + own * own) * (1 / 12)
+
+
+@compiled
+def _count(volume: Floats, accepted: Floats, sums: Floats) -> None:
+    """Add a step's volumes to `sums` (6, Q)."""
     offered, dropped, weight = sums[0], sums[1], sums[2]
-    delay, square, longest = sums[3], sums[4], sums[5]
     for q in range(len(volume)):
-        start = _wait_ms(first[q], now[q], later[q], low_mbit[q], low_ms[q])
-        end = _wait_ms(last[q], now[q], later[q], low_mbit[q], low_ms[q])
-        top = _wait_ms(max(first[q], last[q]) + burst[q], now[q], later[q], low_mbit[q], low_ms[q])
-        own = top - max(start, end)
-        wait = (start + end + own) * 0.5
         offered[q] += volume[q]
         dropped[q] += volume[q] - accepted[q]
         weight[q] += accepted[q]
-        delay[q] += accepted[q] * wait
-        square[q] += accepted[q] * (wait * wait + ((end - start) * (end - start) + own * own) * (1 / 12))
+
+
+@compiled
+def _collect(burst: Floats, pace: Floats, found: Floats, sums: Floats) -> None:
+    """Add a step's waits to `sums` (6, Q); `pace` (4, Q) holds the arguments of `_wait_ms` after the first."""
+    now, later, low_mbit, low_ms = pace[0], pace[1], pace[2], pace[3]
+    first, last, accepted = found[0], found[1], found[2]
+    delay, square, longest = sums[3], sums[4], sums[5]
+    for q in range(len(burst)):
+        start = _wait_ms(first[q], now[q], later[q], low_mbit[q], low_ms[q])
+        end = _wait_ms(last[q], now[q], later[q], low_mbit[q], low_ms[q])
+        top = _wait_ms(max(first[q], last[q]) + burst[q], now[q], later[q], low_mbit[q], low_ms[q])
+        wait = _wait(start, end, top - max(start, end))
+        delay[q] += accepted[q] * wait[0]
+        square[q] += accepted[q] * wait[1]
         longest[q] = max(longest[q], top)
+
+
+@compiled
+def _collect_steady(burst: Floats, later: Floats, found: Floats, sums: Floats) -> None:
+    """The same once the pace stays `later` (Q,) [ms/Mbit], which is nearly always."""
+    first, last, accepted = found[0], found[1], found[2]
+    delay, square, longest = sums[3], sums[4], sums[5]
+    for q in range(len(burst)):
+        start, end, own = first[q] * later[q], last[q] * later[q], burst[q] * later[q]
+        wait = _wait(start, end, own)
+        delay[q] += accepted[q] * wait[0]
+        square[q] += accepted[q] * wait[1]
+        longest[q] = max(longest[q], max(start, end) + own)
 
 
 @compiled
@@ -114,7 +139,8 @@ def serve(arrivals: Floats, service: Floats, fixed: Floats, level: Floats, depar
         for q in range(queues):
             pace[0, q] = step_ms / max(service[t, q], LEAST_MBIT)
         _advance(arrivals[t], service[t], fixed, level, found)
-        _collect(arrivals[t], fixed[0], pace, found, sums)
+        _count(arrivals[t], found[2], sums)
+        _collect(fixed[0], pace, found, sums)
         for q in range(queues):
             departed[t, q] = found[3, q]
             pace[3, q] -= step_ms
@@ -226,7 +252,11 @@ def _serve_block(load: Floats, given: Floats, keys: Any, level: Floats, steps: i
             _randoms(keys, step * parts + part, randoms)
             _add_bursts(randoms, sizes, tables, fixed[0], volume)
         _advance(volume, row, fixed, level, found)
-        _collect(volume, fixed[0], pace, found, sums)
+        _count(volume, found[2], sums)
+        if step * step_ms <= longest_ms + step_ms:
+            _collect(fixed[0], pace, found, sums)
+        else:
+            _collect_steady(fixed[0], pace[1], found, sums)
     return sums
 
 

@@ -20,13 +20,14 @@ from e2sim.ran.encryption import Encryption
 from e2sim.ran.queues import STEP_MS, PeriodStats, add_fixed, stats_of
 from e2sim.ran.tsn import TsnHop, default_gates, gate_delay
 
-__all__ = ["PlantSettings", "PlantState", "serve", "serve_drawn", "stream_keys"]
+__all__ = ["STATIC_SLOTS", "PlantSettings", "PlantState", "serve", "serve_drawn", "stream_keys"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Keys = NDArray[np.uint64]
 
 STATIC_SLOTS = (5, 10, 5)
+"""The static 25/50/25 split [slot]."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Named traffic situations of a node, for benchmarks and evaluation: which terminals, what happens, how it is encrypted.
+"""Named traffic situations of a node, for benchmarks and evaluation: which terminals, what happens, which encryption.
 
 Each draws its times and sizes from a seed, so that no two seeds are alike and every one repeats.
 """
@@ -12,11 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2sim.ran.catalogue import DEFAULT_TERMINALS
+from e2sim.ran.cells import Cell
 from e2sim.ran.encryption import Encryption
+from e2sim.ran.flexe import FlexeCalendar
+from e2sim.ran.plant import STATIC_SLOTS, PlantSettings
 from e2sim.ran.queues import STEP_MS
 from e2sim.ran.traffic import OfferedTraffic, TrafficEvent
+from e2sim.ran.transport import SliceTransport
 
-__all__ = ["SITUATIONS", "NodeTraffic", "PeriodLoad", "PlantTraffic", "Situation"]
+__all__ = ["SITUATIONS", "START_S", "NodeTraffic", "PeriodLoad", "PlantTraffic", "Situation"]
 
 Floats = NDArray[np.float64]
 
@@ -27,6 +31,7 @@ START_S = 450.0
 ALARM_DELAY_S = 0.02
 """From a fault to its alarm at the RIC [s]: what detection and reporting take at most here."""
 EMBB_TERMINALS, HOMES = 600, 50_000
+GRANULARITY = (1, 2, 1)
 
 
 @dataclass(frozen=True)
@@ -52,13 +57,26 @@ class Situation:
 
     def traffic(self, seed: int, duration_s: float) -> NodeTraffic:
         """One node's traffic for `duration_s` [s]."""
-        generator = np.random.default_rng([seed, sum(self.name.encode())])
+        generator = np.random.default_rng(
+            [seed, sum(self.draw.__name__.encode())]
+        )  # equal happenings under another encryption
         happenings = self.draw(generator, duration_s)
         traffic = OfferedTraffic(
             [self.terminals[role] for role in ROLES], generator, events=happenings.events,
             fault_spans_s=happenings.fault_spans_s,
         )  # fmt: skip
         return NodeTraffic(traffic, happenings.fault_spans_s)
+
+    def node(self, seed: int, duration_s: float) -> tuple[SliceTransport, NodeTraffic]:
+        """A simulated node with that traffic from `START_S` on, at the static split, and the traffic's faults."""
+        traffic, plant = self.traffic(seed, duration_s), PlantSettings()
+        calendar = FlexeCalendar(STATIC_SLOTS, GRANULARITY)
+        cells = [Cell("00101-1", 1_600, plant.radio_mbps / 1_600, plant.nr_slot_ms * 1e3)]
+        transport = SliceTransport(
+            calendar, plant.hop, cells, traffic.traffic, buffer_mbit=np.full(3, plant.buffer_mbit),
+            encryption=self.encryption,
+        )  # fmt: skip
+        return transport, traffic
 
 
 @dataclass(frozen=True)
