@@ -16,13 +16,18 @@ from ric.errors import Fault, TwinRicError, nearest
 from ric.pb.twinric.columns.v1.columns_pb2 import Column as PbColumn
 from ric.pb.twinric.columns.v1.columns_pb2 import Table as PbTable
 
-__all__ = ["ESTIMATED", "GOOD", "STALE", "SUBSTITUTED", "Quantity", "Schema", "Table", "decode_table", "encode_table"]
+__all__ = [
+    "ESTIMATED", "GOOD", "STALE", "SUBSTITUTED", "Quantity", "Schema", "Table", "check_table",
+    "decode_table", "encode_table",
+]  # fmt: skip
 
 Floats = NDArray[np.float64]
 
 GOOD, STALE, ESTIMATED, SUBSTITUTED = 0, 1, 2, 3
 MAX_ENTITIES = 100_000
 MAX_WIDTH = 4_096
+FEW = 8
+"""Up to so many values a loop is faster than an array operation."""
 
 
 @dataclass(frozen=True)
@@ -69,20 +74,19 @@ class Table:
         return np.array([where[name] for name in ids], dtype=np.intp)
 
 
-def encode_table(table: Table) -> PbTable:
-    """The table's wire form; the caller vouches for its content."""
-    message = PbTable(kind=table.kind, schema_version=table.version, ids=table.ids, source_time_ns=table.source_time_ns)
+def encode_table(table: Table, into: PbTable | None = None) -> PbTable:
+    """The table's wire form, a new message or the empty one `into`; the caller vouches for its content."""
+    message = PbTable() if into is None else into
+    message.kind, message.schema_version, message.source_time_ns = table.kind, table.version, table.source_time_ns
+    message.ids.extend(table.ids)
     for name, values in table.columns.items():
         array = np.asarray(values, dtype=np.float64)
-        quality = table.quality.get(name)
-        message.columns.append(
-            PbColumn(
-                name=name,
-                values=array.ravel().tolist(),
-                width=array.shape[1] if array.ndim == 2 else 1,
-                quality=b"" if quality is None else np.asarray(quality, dtype=np.uint8).tobytes(),
-            )
+        column = message.columns.add(
+            name=name, values=array.ravel().tolist(), width=array.shape[1] if array.ndim == 2 else 1
         )
+        quality = table.quality.get(name)
+        if quality is not None:
+            column.quality = np.asarray(quality, dtype=np.uint8).tobytes()
     return message
 
 
@@ -123,6 +127,26 @@ def decode_table(message: PbTable, schemas: Mapping[str, Schema], code_prefix: s
     return Table(message.kind, tuple(message.ids), columns, message.source_time_ns, qualities, message.schema_version)
 
 
+def check_table(table: Table, schemas: Mapping[str, Schema], code_prefix: str, field_path: str = "table") -> None:
+    """Return when a reader would take `table`. Raises TwinRicError as `decode_table` does."""
+    if not _fits(table, schemas.get(table.kind)):
+        decode_table(encode_table(table), schemas, code_prefix, field_path)
+
+
+def _fits(table: Table, schema: Schema | None) -> bool:
+    """Whether `table` is good beyond doubt; a False may still be a table that is fine, but not a plain one."""
+    number = len(table.ids)
+    if schema is None or table.version != schema.version or number > FEW or len(set(table.ids)) != number:
+        return False
+    if table.quality or table.columns.keys() != schema.columns.keys():
+        return False
+    return all(
+        schema.columns[name].width == 1 and values.shape == (number,)
+        and _all_within(values.tolist(), schema.columns[name])
+        for name, values in table.columns.items()
+    )  # fmt: skip
+
+
 def _checked_quality(octets: bytes, number: int, code: str, path: str) -> tuple[NDArray[np.uint8], list[Fault]]:
     quality = np.frombuffer(octets, dtype=np.uint8)
     if quality.size != number or (number and quality.max() > SUBSTITUTED):
@@ -134,13 +158,24 @@ def _checked_values(
     column: PbColumn, quantity: Quantity, number: int, code: str, path: str
 ) -> tuple[Floats, list[Fault]]:
     width = column.width or 1
-    values = np.array(column.values, dtype=np.float64)
+    listed = list(column.values)
+    values = np.array(listed, dtype=np.float64)
     if (quantity.width and width != quantity.width) or width > MAX_WIDTH:
         return values, [Fault(code, f"{path}.width", width, f"{quantity.width or f'1..{MAX_WIDTH}'}")]
     if values.size != number * width:
         return values, [Fault(code, path, f"{values.size} values", f"{number} entities x {width} values")]
+    if len(listed) <= FEW and _all_within(listed, quantity):
+        return (values.reshape(number, width) if quantity.width != 1 else values), []
     bad = ~((values >= quantity.low) & (values <= quantity.high))
     if bad.any():
         worst: Any = values[bad][0]
         return values, [Fault(code, path, float(worst), f"{quantity.low:g}..{quantity.high:g} {quantity.unit}")]
     return (values.reshape(number, width) if quantity.width != 1 else values), []
+
+
+def _all_within(values: list[float], quantity: Quantity) -> bool:
+    low, high = quantity.low, quantity.high
+    for value in values:  # noqa: SIM110 - a generator costs more than the comparisons
+        if not low <= value <= high:
+            return False
+    return True

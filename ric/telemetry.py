@@ -107,9 +107,9 @@ class Metrics:
         """`number` more inputs dropped by `queue`."""
         self.dropped.labels(self.component, queue).inc(number)
 
-    def count_message(self, interface: str, direction: str) -> None:
-        """One more message on `interface` ("e2", "e3", "a1", "bus"), `direction` "in" or "out"."""
-        self.messages.labels(self.component, interface, direction).inc()
+    def count_message(self, interface: str, direction: str, number: int = 1) -> None:
+        """`number` more messages on `interface` ("e2", "e3", "a1", "bus"), `direction` "in" or "out"."""
+        self.messages.labels(self.component, interface, direction).inc(number)
 
     def count_twin(self, verdict: str) -> None:
         """One more twin record read that was found `verdict` ("apply", "gap", "tampered", ...)."""

@@ -7,47 +7,41 @@ import itertools
 import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ric.bus import record
+from ric.bus.messages import (
+    COMPACTED_TOPICS,
+    MAX_RECORD_OCTETS,
+    RIC_ALARMS,
+    RIC_DECISIONS,
+    TOPICS,
+    TWIN_ACK,
+    TWIN_DESIRED,
+    TWIN_FORECAST,
+    TWIN_REPORTED,
+    BusMessage,
+    Inbox,
+    Outgoing,
+    check_message,
+    check_resumable,
+)
 from ric.bus.record import Ack, AckStatus, Succession, TwinState, Verdict
 from ric.clock import Clock, learn_time, to_ns
-from ric.columns import Table
-from ric.errors import TwinRicError, nearest
+from ric.columns import Table, check_table
+from ric.errors import TwinRicError
+from ric.schemas import TWIN_SCHEMAS
 from ric.telemetry import Metrics, logger, trace_id
 
 __all__ = [
     "COMPACTED_TOPICS", "MAX_RECORD_OCTETS", "RIC_ALARMS", "RIC_DECISIONS", "TOPICS", "TWIN_ACK", "TWIN_DESIRED",
-    "TWIN_FORECAST", "TWIN_REPORTED", "Bus", "BusMessage", "Inbox", "MemoryBus", "Twins", "check_message",
-    "check_resumable", "open_bus",
+    "TWIN_FORECAST", "TWIN_REPORTED", "Bus", "BusMessage", "Inbox", "MemoryBus", "Outgoing", "TwinUpdate", "Twins",
+    "check_message", "check_resumable", "open_bus",
 ]  # fmt: skip
 
-TWIN_REPORTED, TWIN_DESIRED, TWIN_FORECAST, TWIN_ACK = "twin.reported", "twin.desired", "twin.forecast", "twin.ack"
-RIC_DECISIONS, RIC_ALARMS = "ric.decisions", "ric.alarms"
-COMPACTED_TOPICS = (TWIN_REPORTED, TWIN_DESIRED, TWIN_FORECAST)
-TOPICS = (*COMPACTED_TOPICS, TWIN_ACK, RIC_DECISIONS, RIC_ALARMS)
-URGENT_TOPICS = frozenset({RIC_ALARMS})
-
-MAX_RECORD_OCTETS = 8 * 1024 * 1024
-INBOX_LENGTH = 10_000
 RETAINED_RECORDS = 10_000
 
 TwinHandler = Callable[[str, TwinState], None]
-
-
-@dataclass(frozen=True)
-class BusMessage:
-    """One record as it lies on the bus; `headers` are CloudEvents binary-mode headers.
-
-    `position` grows from record to record of one key, and of the whole topic where that has one partition.
-    """
-
-    topic: str
-    key: str
-    value: bytes
-    headers: Mapping[str, str]
-    position: int = field(default=0, compare=False)
 
 
 class Bus(Protocol):
@@ -65,6 +59,10 @@ class Bus(Protocol):
         """Return once the bus holds the record (order per key kept). Raises BUS-UNREACHABLE, LIMIT-SIZE."""
         ...
 
+    async def publish_many(self, topic: str, records: Sequence[Outgoing]) -> None:
+        """Publish in order; return once the bus holds all of them. Raises as `publish` does: then some may be held."""
+        ...
+
     def follow(self, topics: Sequence[str], *, from_start: bool = False) -> AsyncIterator[BusMessage]:
         """Records from now on (the position is fixed before this returns), or all that the topics hold and then on."""
         ...
@@ -76,67 +74,6 @@ class Bus(Protocol):
     async def latest(self, topic: str) -> dict[str, BusMessage]:
         """The newest record per key of a compacted topic, as it stands now: what a restarted app rebuilds from."""
         ...
-
-
-def check_resumable(topic: str) -> None:
-    """Raises TwinRicError BUS-RANGE for a topic whose records have no order of their own: compacted, or unknown."""
-    check_message(topic, "-", b"")
-    if topic in COMPACTED_TOPICS:
-        raise TwinRicError("BUS-RANGE", "topic", topic, "a topic that is not compacted")
-
-
-def check_message(topic: str, key: str, value: bytes) -> None:
-    """Raises TwinRicError BUS-RANGE for an unknown topic or an empty key, LIMIT-SIZE for a record that is too large."""
-    if topic not in TOPICS:
-        raise TwinRicError("BUS-RANGE", "topic", topic, "a topic of the bus", nearest(topic, TOPICS))
-    if not key:
-        raise TwinRicError("BUS-RANGE", "key", key, "at least one character")
-    if len(value) > MAX_RECORD_OCTETS:
-        remedy = "Split the table: one twin per E2 node."
-        raise TwinRicError("LIMIT-SIZE", f"{topic} {key}", len(value), f"at most {MAX_RECORD_OCTETS} octets", remedy)
-
-
-class Inbox(AsyncIterator[BusMessage]):
-    """What one follower has not read yet: alarms first, else in order of arrival; used on the loop's thread only.
-
-    A follower that reads too slowly loses its own oldest state records (`put` says so), never other followers', and
-    finds the gap in their revisions.
-    """
-
-    def __init__(self, length: int = INBOX_LENGTH) -> None:
-        self._length = length
-        self._urgent: deque[BusMessage] = deque()
-        self._waiting: deque[BusMessage] = deque()
-        self._arrived = asyncio.Event()
-        self.closed = False
-
-    @property
-    def room(self) -> int:
-        """How many records fit before the oldest is pushed out."""
-        return self._length - max(len(self._waiting), len(self._urgent))
-
-    def put(self, message: BusMessage) -> int:
-        """Add a record; returns how many records that pushed out (0 or 1)."""
-        queue = self._urgent if message.topic in URGENT_TOPICS else self._waiting
-        queue.append(message)
-        self._arrived.set()
-        if len(queue) <= self._length:
-            return 0
-        queue.popleft()
-        return 1
-
-    def close(self) -> None:
-        """End the iteration once what has arrived is read."""
-        self.closed = True
-        self._arrived.set()
-
-    async def __anext__(self) -> BusMessage:
-        while not self._urgent and not self._waiting:
-            if self.closed:
-                raise StopAsyncIteration
-            self._arrived.clear()
-            await self._arrived.wait()
-        return self._urgent.popleft() if self._urgent else self._waiting.popleft()
 
 
 class MemoryBus:
@@ -153,6 +90,7 @@ class MemoryBus:
             topic: deque(maxlen=RETAINED_RECORDS) for topic in TOPICS if topic not in COMPACTED_TOPICS
         }
         self._positions = itertools.count()
+        self._in_order = asyncio.Lock()
         self._followers: list[tuple[frozenset[str], weakref.ref[Inbox]]] = []
 
     async def start(self) -> None:
@@ -184,6 +122,14 @@ class MemoryBus:
         self._hand_out(message)
         # Lets followers run, so that a burst of records does not overflow them.
         await asyncio.sleep(0)
+
+    async def publish_many(self, topic: str, records: Sequence[Outgoing]) -> None:
+        """One after the other. Raises TwinRicError BUS-UNREACHABLE, BUS-RANGE, LIMIT-SIZE."""
+        for key, value, _ in records:
+            check_message(topic, key, value)
+        async with self._in_order:  # every publication lets others run
+            for outgoing in records:
+                await self.publish(topic, *outgoing)
 
     def _hand_out(self, message: BusMessage) -> None:
         gone = False
@@ -244,6 +190,16 @@ def open_bus(url: str, metrics: Metrics, *, client_id: str) -> Bus:
     raise TwinRicError("CONFIG-RANGE", "bus_url", url, "memory:// or kafka://host:port[,host:port]")
 
 
+class TwinUpdate(NamedTuple):
+    """What :meth:`Twins.publish_many` makes the next revision of one twin from."""
+
+    twin_id: str
+    kind: str
+    table: Table
+    valid_for_ms: int = 0
+    expected_revision: int = 0
+
+
 class Twins:
     """The twins of one app on the bus: it publishes its own and follows those of others.
 
@@ -274,27 +230,62 @@ class Twins:
         Raises TwinRicError: BUS-RANGE (table outside its schema; nothing was sent), LIMIT-SIZE, BUS-UNREACHABLE. After
         BUS-UNREACHABLE the revision is spent, because the broker may still have taken it; readers see at most a gap.
         """
+        update = TwinUpdate(twin_id, kind, table, valid_for_ms, expected_revision)
         async with self._publishing:
             tails = await self._tails_of(topic)
-            state = record.successor(
-                tails.get(twin_id),
-                twin_id=twin_id,
-                kind=kind,
-                table=table,
-                now_ns=to_ns(self._clock.now_s()),
-                valid_for_ms=valid_for_ms,
-                producer=self._producer,
-                trace_id=trace_id(),
-                expected_revision=expected_revision,
-            )
-            value = record.encode(state)
-            record.decode(value)
-            check_message(topic, twin_id, value)
+            state, outgoing = self._outgoing(tails.get(twin_id), update, self._stamp())
+            check_message(topic, *outgoing[:2])
             tails[twin_id] = state
-            await self._bus.publish(
-                topic, twin_id, value, self._headers(record.TWIN_EVENT_TYPE, state.state_hash.hex())
-            )
+            await self._bus.publish(topic, *outgoing)
         return state
+
+    async def publish_many(self, topic: str, updates: Sequence[TwinUpdate]) -> list[TwinState]:
+        """Publish the next revision of many twins at the price of few messages; their order is that of `updates`.
+
+        Raises TwinRicError: BUS-RANGE, LIMIT-SIZE (one update is refused: nothing was sent), BUS-UNREACHABLE (the
+        revisions are spent, as in `publish`).
+        """
+        async with self._publishing:
+            tails = await self._tails_of(topic)
+            made: dict[str, TwinState] = {}
+            stamp, states, records = self._stamp(), [], []
+            for update in updates:
+                previous = made.get(update.twin_id) or tails.get(update.twin_id)
+                state, outgoing = self._outgoing(previous, update, stamp)
+                check_message(topic, *outgoing[:2])
+                made[update.twin_id] = state
+                states.append(state)
+                records.append(outgoing)
+            tails.update(made)
+            await self._bus.publish_many(topic, records)
+        return states
+
+    def _stamp(self) -> tuple[int, str, dict[str, str]]:
+        """Time, trace id and headers of what is published now."""
+        now_ns, trace = to_ns(self._clock.now_s()), trace_id()
+        return now_ns, trace, self._headers(record.TWIN_EVENT_TYPE, "(state hash)", now_ns)
+
+    def _outgoing(
+        self, previous: TwinState | None, update: TwinUpdate, stamp: tuple[int, str, dict[str, str]]
+    ) -> tuple[TwinState, Outgoing]:
+        """The next revision, proved to be one that readers take."""
+        now_ns, trace, headers = stamp
+        state, value = record.sealed(
+            previous,
+            twin_id=update.twin_id,
+            kind=update.kind,
+            table=update.table,
+            now_ns=now_ns,
+            valid_for_ms=update.valid_for_ms,
+            producer=self._producer,
+            trace_id=trace,
+            expected_revision=update.expected_revision,
+        )
+        if previous is None or previous.kind != state.kind or update.table.kind != state.kind:
+            record.decode(value)
+        else:  # the fields beside the table are as they were, or ours
+            check_table(update.table, TWIN_SCHEMAS, "BUS", "features")
+        return state, Outgoing(update.twin_id, value, headers | {"ce_id": state.state_hash.hex()})
 
     async def _tails_of(self, topic: str) -> dict[str, TwinState]:
         """Newest revision per twin of `topic`; learnt from the bus once, so that a restarted app goes on counting."""
@@ -388,11 +379,11 @@ class Twins:
     async def acknowledge(self, desired: TwinState, status: AckStatus, reason: str = "") -> Ack:
         """Answer a desired record on `twin.ack`. Raises TwinRicError BUS-UNREACHABLE."""
         ack = Ack(desired.twin_id, desired.revision, status, reason, to_ns(self._clock.now_s()))
-        headers = self._headers(record.ACK_EVENT_TYPE, f"{desired.state_hash.hex()}-{status.name.lower()}")
+        identifier = f"{desired.state_hash.hex()}-{status.name.lower()}"
+        headers = self._headers(record.ACK_EVENT_TYPE, identifier, ack.time_ns)
         await self._bus.publish(TWIN_ACK, ack.twin_id, record.encode_ack(ack), headers)
         return ack
 
-    def _headers(self, event_type: str, identifier: str) -> dict[str, str]:
-        return record.cloudevents_headers(
-            f"/twinric/{self._producer}", event_type, to_ns(self._clock.now_s()), trace_id(), identifier=identifier
-        )
+    def _headers(self, event_type: str, identifier: str, now_ns: int) -> dict[str, str]:
+        source = f"/twinric/{self._producer}"
+        return record.cloudevents_headers(source, event_type, now_ns, trace_id(), identifier=identifier)

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka import errors as kafka_errors
 
-from ric.bus.bus import (
+from ric.bus.kafka_clients import FROM_START, POLL_MS, KafkaSettings, Producer, Reader, message_of
+from ric.bus.messages import (
     COMPACTED_TOPICS,
     MAX_RECORD_OCTETS,
     RIC_ALARMS,
@@ -24,10 +25,10 @@ from ric.bus.bus import (
     URGENT_TOPICS,
     BusMessage,
     Inbox,
+    Outgoing,
     check_message,
     check_resumable,
 )
-from ric.bus.kafka_clients import FROM_START, POLL_MS, KafkaSettings, Producer, Reader, message_of
 from ric.config import load_config
 from ric.errors import TwinRicError
 from ric.telemetry import Metrics
@@ -234,16 +235,22 @@ class KafkaBus:
         While the broker is away a publication fails after DOWN_WAIT_S, so that control loops keep their budgets; the
         client goes on trying for a minute and delivers in order.
         """
-        check_message(topic, key, value)
+        await self.publish_many(topic, (Outgoing(key, value, headers),))
+
+    async def publish_many(self, topic: str, records: Sequence[Outgoing]) -> None:
+        """Return once the in-sync replicas hold all of them; the order per key is kept. Raises as `publish` does."""
+        for key, value, _ in records:
+            check_message(topic, key, value)
         producer = self._producers.get("alarms" if topic in URGENT_TOPICS else "state")
         if producer is None:
             raise self._unreachable(RuntimeError("not started"))
-        packed = [(name, text.encode()) for name, text in headers.items()]
+        if not records:
+            return
         try:
-            await producer.send(self._name(topic), key.encode(), value, packed)
+            await producer.send(self._name(topic), records)
         except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
             raise self._unreachable(error) from error
-        self._metrics.count_message("bus", "out")
+        self._metrics.count_message("bus", "out", len(records))
 
     # Read -----------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
@@ -14,9 +14,10 @@ from typing import Any, Literal
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.consumer.fetcher import ConsumerRecord
+from kafka.partitioner.default import murmur2
 from pydantic import Field
 
-from ric.bus.bus import BusMessage, Inbox
+from ric.bus.messages import BusMessage, Inbox, Outgoing
 from ric.config import FrozenModel
 from ric.errors import TwinRicError
 from ric.telemetry import logger
@@ -28,6 +29,7 @@ POLL_MS = 200
 RETRY_S = 0.5
 ROOM_S = 0.01
 FROM_START = -1
+MAX_KEYS = 200_000
 
 
 class KafkaSettings(FrozenModel):
@@ -87,10 +89,58 @@ def _readable(field: str, path: Path) -> Path:
     return path
 
 
+class _Headers(Mapping[str, str]):
+    """Headers as they came, decoded when somebody looks: most readers never do."""
+
+    def __init__(self, pairs: Sequence[tuple[str, bytes | None]]) -> None:
+        self._pairs = pairs
+
+    def _decoded(self) -> dict[str, str]:
+        return {name: (octets or b"").decode(errors="replace") for name, octets in self._pairs}
+
+    def __getitem__(self, name: str) -> str:
+        return self._decoded()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._decoded())
+
+    def __len__(self) -> int:
+        return len(self._decoded())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Mapping) and self._decoded() == dict(other)
+
+    __hash__ = None  # type: ignore[assignment]  # as of every mapping
+
+
 def message_of(record: ConsumerRecord, topic: str) -> BusMessage:
     """A consumed record as the bus sees it; octets that are no text are shown as such, and refused by the reader."""
-    headers = {name: (octets or b"").decode(errors="replace") for name, octets in record.headers}
-    return BusMessage(topic, (record.key or b"").decode(errors="replace"), record.value, headers, record.offset)
+    key = (record.key or b"").decode(errors="replace")
+    return BusMessage(topic, key, record.value, _Headers(record.headers), record.offset)
+
+
+class _Partitions:
+    """Where Kafka's default partitioner puts a key, remembered: working it out costs as much as sending."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, int], dict[bytes, int]] = {}
+
+    def of(self, topic: str, partitions: Set[int] | None) -> Callable[[bytes], int | None]:
+        """A function from key to partition of `topic`; to None where its partitions are not known."""
+        numbers = sorted(partitions or ())
+        if not numbers:
+            return lambda _: None
+        known = self._known.setdefault((topic, len(numbers)), {})
+        if len(known) > MAX_KEYS:
+            known.clear()
+
+        def partition_of(key: bytes) -> int:
+            number = known.get(key)
+            if number is None:
+                number = known[key] = numbers[(murmur2(key) & 0x7FFFFFFF) % len(numbers)]
+            return number
+
+        return partition_of
 
 
 class Producer:
@@ -104,10 +154,11 @@ class Producer:
         self._timeout_s = timeout_s
         self._executor = ThreadPoolExecutor(1, thread_name_prefix=f"kafka-{name}")
         self._log = logger("kafka_bus").bind(producer=name)
+        self._partitions = _Partitions()
         self.down = False
 
-    async def send(self, topic: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> None:
-        """Return once it is acknowledged. Raises kafka_errors.KafkaError, TimeoutError (it may still arrive)."""
+    async def send(self, topic: str, records: Sequence[Outgoing]) -> None:
+        """Return once all are acknowledged. Raises kafka_errors.KafkaError, TimeoutError (they may still arrive)."""
         loop = asyncio.get_running_loop()
         acknowledged: asyncio.Future[None] = loop.create_future()
 
@@ -124,21 +175,34 @@ class Producer:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(settle, error)
 
-        def hand_over() -> None:
-            try:
-                future = self._client.send(topic, value=value, key=key, headers=headers)
-                future.add_callback(lambda _: tell(None))
-                future.add_errback(tell)
-            except (kafka_errors.KafkaError, OSError) as error:
-                tell(error)
-
-        self._executor.submit(hand_over)
+        self._executor.submit(self._hand_over, topic, records, tell)
         try:
             async with asyncio.timeout(DOWN_WAIT_S if self.down else self._timeout_s):
                 await acknowledged
         except TimeoutError as error:
             self._mark(error)
             raise
+
+    def _hand_over(self, topic: str, records: Sequence[Outgoing], tell: Callable[[BaseException | None], None]) -> None:
+        """Give the records to the client; it tells of the last acknowledgement, and of every failure."""
+        missing = len(records)
+
+        def count(_: object) -> None:  # on the client's own thread, one at a time
+            nonlocal missing
+            missing -= 1
+            if not missing:
+                tell(None)
+
+        try:
+            partition_of = self._partitions.of(topic, self._client.partitions_for(topic))
+            for key, value, headers in records:
+                octets = key.encode()
+                packed = [(name, text.encode()) for name, text in headers.items()]
+                future = self._client.send(topic, value, octets, packed, partition_of(octets))
+                future.add_callback(count)
+                future.add_errback(tell)
+        except (kafka_errors.KafkaError, OSError) as error:
+            tell(error)
 
     def _mark(self, error: BaseException | None) -> None:
         """Note whether the broker took the last record; only a change is logged."""

@@ -19,6 +19,7 @@ from ric.bus.bus import (
     Bus,
     BusMessage,
     MemoryBus,
+    Outgoing,
     Twins,
 )
 from ric.bus.record import TwinState
@@ -76,6 +77,22 @@ class BusContract:
         held = await take(feed, 2)
         await bus.publish(RIC_ALARMS, "feeder/1", b"3", {})
         assert [item.value for item in [*held, *await take(feed, 1)]] == [b"1", b"2", b"3"]
+
+    async def test_publish_many_arrives_in_order_per_key_with_headers(self, bus: Bus) -> None:
+        feed = bus.follow([TWIN_REPORTED])
+        records = [Outgoing(f"twin/{n % 7}", bytes([n]), {"ce_id": str(n)}) for n in range(100)]
+        await asyncio.gather(*(bus.publish_many(TWIN_REPORTED, records[n : n + 20]) for n in range(0, 100, 20)))
+        await bus.publish_many(TWIN_REPORTED, [])
+        values: dict[str, list[int]] = {}
+        for item in await take(feed, 100):
+            values.setdefault(item.key, []).append(item.value[0])
+            assert item.headers == {"ce_id": str(item.value[0])}
+        assert values == {f"twin/{key}": list(range(key, 100, 7)) for key in range(7)}
+
+    async def test_publish_many_with_one_bad_record_sends_none(self, bus: Bus) -> None:
+        with pytest.raises(TwinRicError, match="BUS-RANGE key"):
+            await bus.publish_many(TWIN_REPORTED, [Outgoing("twin/1", b"1", {}), Outgoing("", b"2", {})])
+        assert await bus.latest(TWIN_REPORTED) == {}
 
     async def test_resume_goes_on_after_a_position(self, bus: Bus) -> None:
         for number in range(5):

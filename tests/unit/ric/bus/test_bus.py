@@ -6,7 +6,6 @@ import gc
 import numpy as np
 import pytest
 
-from ric.bus import bus as bus_module
 from ric.bus import record
 from ric.bus.bus import (
     RIC_ALARMS,
@@ -17,6 +16,7 @@ from ric.bus.bus import (
     Inbox,
     MemoryBus,
     Twins,
+    TwinUpdate,
     open_bus,
 )
 from ric.bus.record import AckStatus, TwinState
@@ -91,7 +91,6 @@ async def test_inbox_full_drops_the_oldest_state_and_no_alarm() -> None:
 async def test_memory_bus_slow_follower_loses_only_its_own_records_and_it_is_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(bus_module, "INBOX_LENGTH", 3)
     monkeypatch.setattr(Inbox.__init__, "__defaults__", (3,))
     metrics = Metrics("bus")
     bus = MemoryBus(metrics)
@@ -273,3 +272,61 @@ async def test_twins_acknowledge_answers_the_desired_revision() -> None:
     ack = record.decode_ack((await anext(feed)).value)
     assert (ack.twin_id, ack.revision, ack.status) == (TWIN, 1, AckStatus.EXPIRED)
     assert desired.expected_revision == 5
+
+
+async def test_twins_publish_many_is_publish_of_each() -> None:
+    """The same records, to the octet, as one call per twin would have made; a twin may be there twice."""
+    updates = [
+        *(TwinUpdate(f"slice/n{n}", "slice_twin", table(START_S + n), 500, 3) for n in range(5)),
+        TwinUpdate("slice/n2", "slice_twin", table(START_S + 9)),
+    ]
+    values = []
+    for many in (True, False):
+        bus = MemoryBus()
+        feed = bus.follow([TWIN_REPORTED])
+        with trace("ab" * 16):
+            for _ in range(2):
+                if many:
+                    states = await twins_of(bus).publish_many(TWIN_REPORTED, updates)
+                    assert [state.twin_id for state in states] == [update.twin_id for update in updates]
+                else:
+                    publisher = twins_of(bus)
+                    for update in updates:
+                        await publisher.publish(TWIN_REPORTED, *update)
+        values.append([(item.key, item.value, dict(item.headers)) for item in [await anext(feed) for _ in range(12)]])
+    assert values[0] == values[1]
+    revisions = [record.decode(value).revision for key, value, _ in values[0] if key == "slice/n2"]
+    assert revisions == [1, 2, 3, 4]
+
+
+def twins_of(bus: MemoryBus) -> Twins:
+    """A producer that learns from the bus where it was, as after a restart."""
+    return twins(bus)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -1.0, 1e12])
+@pytest.mark.parametrize("first", [True, False], ids=["first revision", "later revision"])
+async def test_twins_publish_many_one_bad_table_sends_nothing(bad: float, first: bool) -> None:
+    bus = MemoryBus()
+    publisher = twins(bus)
+    good = [TwinUpdate(f"slice/n{n}", "slice_twin", table()) for n in range(3)]
+    if not first:
+        await publisher.publish_many(TWIN_REPORTED, good)
+    feed = bus.follow([TWIN_REPORTED])
+    with pytest.raises(TwinRicError, match="BUS-RANGE features"):
+        await publisher.publish_many(TWIN_REPORTED, [*good, TwinUpdate("slice/n1", "slice_twin", table(value=bad))])
+    states = await publisher.publish_many(TWIN_REPORTED, good)
+    assert [state.revision for state in states] == [1 if first else 2] * 3
+    assert [record.decode((await anext(feed)).value).state_hash for _ in good] == [s.state_hash for s in states]
+
+
+async def test_twins_publish_many_that_fails_spends_its_revisions() -> None:
+    bus = MemoryBus()
+    publisher = twins(bus)
+    update = TwinUpdate(TWIN, "slice_twin", table())
+    await publisher.publish_many(TWIN_REPORTED, [update])
+    await bus.stop()
+    with pytest.raises(TwinRicError, match="BUS-UNREACHABLE"):
+        await publisher.publish_many(TWIN_REPORTED, [update])
+    await bus.start()
+    assert [state.revision for state in await publisher.publish_many(TWIN_REPORTED, [update])] == [3]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ric.bus import record
+from ric.bus import record, twin_state
 from ric.bus.record import Ack, AckStatus, Succession, TwinState, Verdict
 from ric.columns import ESTIMATED, GOOD, Table
 from ric.errors import TwinRicError
@@ -47,7 +47,7 @@ def chain(length: int) -> list[TwinState]:
 
 def resealed(message: TwinRecord) -> bytes:
     """The record as a producer with these faults would send it: its hash is right."""
-    message.state_hash = record._hash_of(message)
+    message.state_hash = twin_state._hash_of(message)
     return message.SerializeToString(deterministic=True)
 
 
