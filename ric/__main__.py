@@ -46,6 +46,8 @@ cli = typer.Typer(
 )
 policy_cli = typer.Typer(help="A1 policies: list, put, delete, status.", no_args_is_help=True)
 cli.add_typer(policy_cli, name="policy")
+explain_cli = typer.Typer(help="Why a device does what it does, in plain words.", no_args_is_help=True)
+cli.add_typer(explain_cli, name="explain")
 cli.add_typer(audit_cli, name="audit")
 cli.command("certs")(certs)
 PIPE_WIDTH = 240
@@ -302,6 +304,25 @@ def conflicts(
             f"{row['reason']}: {numbers}",
         )  # fmt: skip
     out.print(table)
+
+
+@explain_cli.command("home")
+def explain_home(
+    home_id: str,
+    device: Annotated[str, typer.Option(help="ev, battery, heat, generation or an appliance; all without it.")] = "",
+    a1: A1Url = DEFAULT_A1,
+    token_file: TokenFile = None,
+) -> None:
+    """What each device of a home does now, since when, and why."""
+    rows = _overview("/twinric/v1/explanations", a1, token_file, {"subject": home_id, "device": device})
+    if not rows:
+        what = f"{home_id}/{device}" if device else home_id
+        raise TwinRicError("CONFIG-RANGE", "HOME_ID", what, "a home (and device) that an app has decided on")
+    for row in rows:
+        numbers = ", ".join(f"{name} {value:.4g}" for name, value in row["numbers"].items())
+        out.print(f"[bold]{row['e2NodeId']} {row['subject']} {row['device']}[/]: {escape(row['text'])}", soft_wrap=True)
+        since, as_of = _instant(row["sinceNs"]), _instant(row["asOfNs"])
+        out.print(f"  {row['code']} since {since}, as of {as_of}: {numbers}", soft_wrap=True, highlight=False)
 
 
 def _overview(path: str, a1: str, token_file: Path | None, query: dict[str, str]) -> list[dict[str, Any]]:

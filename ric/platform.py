@@ -28,6 +28,7 @@ from ric.delivery import Delivery
 from ric.e2.platform import E2Platform
 from ric.e2sm import dapp
 from ric.errors import TwinRicError
+from ric.explanations import Explanations, explanations_router
 from ric.health import health_app
 from ric.o1.alarms import AlarmDelays
 from ric.o1.fault_service import FaultService, alarm_router
@@ -133,6 +134,7 @@ class RicPlatform:
         self.sdl = Sdl(_store(config.data_dir), clock)
         self.audit = ControlAudit(self.sdl, metrics)
         self.conflicts = ConflictLog(bus, clock)
+        self.explanations = Explanations(bus, metrics)
         allowed = AllowedHosts(config.notification_hosts)
         self.a1 = A1Termination(self.sdl, metrics, self.notifications, allowed_hosts=allowed)
         self.enrichment = EnrichmentService(bus, self.sdl, clock, metrics, self.notifications, allowed_hosts=allowed)
@@ -157,6 +159,8 @@ class RicPlatform:
             await self.audit.start()
             stack.push_async_callback(self.audit.stop)
             stack.push_async_callback(self.conflicts.stop)
+            await self.explanations.start()
+            stack.push_async_callback(self.explanations.stop)
             await self.faults.start()
             stack.push_async_callback(self.faults.stop)
             await self.enrichment.start()
@@ -210,6 +214,7 @@ class RicPlatform:
         )  # fmt: skip
         app.include_router(alarm_router(self.faults, self._verifier))
         app.include_router(overview_router(self.e2, self.a1, self.sdl, self.conflicts, self._verifier))
+        app.include_router(explanations_router(self.explanations, self._verifier))
         port = await stack.enter_async_context(serve(app, config.a1_host, config.a1_port, self._rest_tls))
         return f"{'https' if self._rest_tls else 'http'}://{_host(config.a1_host)}:{port}"
 
