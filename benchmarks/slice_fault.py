@@ -55,6 +55,7 @@ from xapps.slice_bandwidth.state import MEASUREMENT_NAMES, NodeWindow
 
 ALARMS, WARM_UP = 220, 10
 RAISED_S, CLEARED_S = 0.2, 0.45
+SETTLE_S = 1.5
 GNB_ID = 0xE2000001
 NODE = f"00101-{GNB_ID:x}"
 MODEL = Path(xapps.slice_bandwidth.__file__).parent / "models" / "actor.onnx"
@@ -178,25 +179,14 @@ async def _put_policy(a1_url: str) -> None:
 
 def measure_alarms(number: int) -> dict[str, Any]:
     """Samples [ms] of `number` alarms: acknowledged, in force at the node, until the next report; those in no need."""
-    ric = Part(_ric)
-    nodes_at, xapps_at, a1_at, a1_url = ric.pipe.recv()
-    node = Part(_node, nodes_at, number * (RAISED_S + CLEARED_S + PERIOD_S) + 60.0)
-    endpoints = node.pipe.recv()
-    xapp = Part(_xapp, xapps_at, a1_at)
-    xapp.pipe.recv()
-    asyncio.run(_put_policy(a1_url))
-    dapp = Part(_dapp, endpoints, number)
-    dapp.pipe.recv()
-    time.sleep(1.5)
-    dapp.pipe.send("go")
-    raised = dapp.pipe.recv()
-    xapp.pipe.send("end")
-    acknowledged, elapsed_ms, late = xapp.pipe.recv()
-    node.pipe.send("end")
-    in_force, reports = node.pipe.recv()
-    for part in (dapp, xapp, node):
-        part.process.join(10)
-    ric.end()
+    parts: list[Part] = []
+    try:
+        raised, (acknowledged, elapsed_ms, late), (in_force, reports) = _run_alarms(number, parts)
+    finally:
+        for part in parts:
+            part.process.join(5)
+            if part.process.is_alive():
+                part.process.kill()
     floors = SlicePolicy().minimum_slots(alarm=True)
     samples: dict[str, Any] = {"acknowledged": [], "in_force": [], "next_report": [], "in_no_need": 0, "unanswered": 0}
     samples |= {"elapsed_ms": elapsed_ms, "late": late}
@@ -213,6 +203,27 @@ def measure_alarms(number: int) -> dict[str, Any]:
         samples["in_force"].append((done[1] - began_ns) / 1e6)
         samples["next_report"].append((min(at for at in reports if at > began_ns) - began_ns) / 1e6)
     return samples
+
+
+def _run_alarms(number: int, parts: list[Part]) -> tuple[list[int], Any, Any]:
+    """Start the processes, raise the alarms, and collect what the dApp, the xApp and the node have to tell."""
+
+    def started(work: Any, *arguments: Any) -> tuple[Part, Any]:
+        parts.append(Part(work, *arguments))
+        return parts[-1], parts[-1].pipe.recv()
+
+    ric, (nodes_at, xapps_at, a1_at, a1_url) = started(_ric)
+    node, endpoints = started(_node, nodes_at, round(number * (RAISED_S + CLEARED_S + PERIOD_S) + 60.0))
+    xapp, _ = started(_xapp, xapps_at, a1_at)
+    asyncio.run(_put_policy(a1_url))
+    dapp, _ = started(_dapp, endpoints, number)
+    time.sleep(SETTLE_S)
+    told = []
+    for part, word in ((dapp, "go"), (xapp, "end"), (node, "end")):
+        part.pipe.send(word)
+        told.append(part.pipe.recv())
+    ric.pipe.send("end")
+    return told[0], told[1], told[2]
 
 
 def _meets(slots: list[int], floors: tuple[int, ...]) -> bool:

@@ -9,8 +9,17 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SHORT_RUNS = {
+    "bus": (
+        ["--twins", "400", "--seconds", "2", "--after", "3"],
+        {"updates_per_s", "p99_s", "published", "newest_agree"},
+    ),
     "e2_loop": (["--rounds", "3"], {"p50_ms", "p99_ms", "ratio_vs_bare_grpc"}),
     "e3_loop": (["--windows", "400"], {"p50_ms", "p99_ms", "p999_ms", "ratio_vs_bare_zeromq"}),
+    "slice_env": (["--nodes", "256", "--periods", "3"], {"env_steps_per_s", "ratio_vs_one_by_one"}),
+    "slice_fault": (
+        ["--alarms", "5", "--seeds", "1", "--periods", "8"],
+        {"p50_ms", "p99_ms", "simulated_control_surge_mean_ms"},
+    ),
     "demo": (["--scenario", "smoke"], {"wall_s", "peak_rss_mb"}),
 }
 
