@@ -8,14 +8,16 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Any
 
 import grpc
 
-from ric.e2.control_stream import BrokenStreamError, ControlStream
+from ric.e2.control_stream import BrokenStreamError, ControlStream, failure_of
 from ric.e2.service_models import ServiceModelId, oid_of
 from ric.errors import TwinRicError
 from ric.pb.onos.e2t.admin import admin_pb2, admin_pb2_grpc
 from ric.pb.onos.e2t.e2.v1beta1 import control_pb2, e2_pb2, subscription_pb2, subscription_pb2_grpc
+from ric.pb.twinric.xapp.v1 import indications_pb2, indications_pb2_grpc
 from ric.security import TlsMaterial
 from ric.servers import error_of_rpc, grpc_channel
 from ric.telemetry import logger
@@ -25,10 +27,8 @@ __all__ = ["E2Client", "IndicationHandler", "NodeView"]
 IndicationHandler = Callable[[str, bytes, bytes], None]
 """Called with (E2 node id, indication header, indication message)."""
 
-POLL_S = 1.0
 BACK_OFF_S = (0.1, 5.0)
 RETRY_S = 0.02
-GONE = ("E2-NODE-UNKNOWN", "E2-FUNCTION-UNKNOWN")
 
 
 @dataclass(frozen=True)
@@ -42,18 +42,16 @@ class NodeView:
 class E2Client:
     """Channel to the RIC's E2 services. One per xApp; methods may be used from many tasks of one event loop."""
 
-    def __init__(
-        self, address: str, *, app_id: str, instance_id: str, tls: TlsMaterial | None = None, poll_s: float = POLL_S
-    ) -> None:
+    def __init__(self, address: str, *, app_id: str, instance_id: str, tls: TlsMaterial | None = None) -> None:
         self._address = address
         self._app_id = app_id
         self._instance_id = instance_id
         self._tls = tls
-        self._poll_s = poll_s
         self._log = logger("e2_client")
         self._channel: grpc.aio.Channel | None = None
         self._controls: ControlStream
         self._subscription: subscription_pb2_grpc.SubscriptionServiceAsyncStub
+        self._indications: indications_pb2_grpc.IndicationStreamAsyncStub
         self._admin: admin_pb2_grpc.E2TAdminServiceAsyncStub
 
     async def start(self) -> None:
@@ -61,6 +59,7 @@ class E2Client:
         self._channel = grpc_channel(self._address, self._tls)
         self._controls = ControlStream(self._channel, self._address)
         self._subscription = subscription_pb2_grpc.SubscriptionServiceStub(self._channel)
+        self._indications = indications_pb2_grpc.IndicationStreamStub(self._channel)
         self._admin = admin_pb2_grpc.E2TAdminServiceStub(self._channel)
 
     async def stop(self) -> None:
@@ -101,13 +100,11 @@ class E2Client:
         when the node or the RIC went away.
         """
         self._need_channel()
-        spec = subscription_pb2.SubscriptionSpec(
-            event_trigger=subscription_pb2.EventTrigger(payload=trigger),
-            actions=[subscription_pb2.Action(id=0, type=subscription_pb2.ACTION_TYPE_REPORT, payload=action)],
-        )
         call = self._subscription.Subscribe(
             subscription_pb2.SubscribeRequest(
-                headers=self._headers(e2_node_id, service_model), transaction_id=transaction_id, subscription=spec
+                headers=self._headers(e2_node_id, service_model),
+                transaction_id=transaction_id,
+                subscription=_spec(trigger, action),
             )
         )
         try:
@@ -172,58 +169,36 @@ class E2Client:
     ) -> None:
         """Keep a subscription at every E2 node that offers the service model, now and later, until cancelled.
 
-        Nodes are looked up every second of wall time; a lost stream is opened again, with back-off and the same
-        transaction id. Whatever `handler` raises ends this.
+        The RIC follows the nodes; a lost stream is opened again, with back-off and the same transaction id, so that
+        what was queued meanwhile is not lost. Whatever `handler` raises ends this. Raises TwinRicError
+        (E2-FUNCTION-UNKNOWN) for a service model that has no name.
         """
-        oid = oid_of(service_model)
+        self._need_channel()
+        oid_of(service_model)
         digest = hashlib.sha256(b"\0".join((service_model[0].encode(), trigger, action))).hexdigest()[:16]
-        tasks: dict[str, asyncio.Task[None]] = {}
-        try:
-            while True:
-                for e2_node_id in await self._offering(oid):
-                    if e2_node_id not in tasks:
-                        work = self._follow_node(e2_node_id, service_model, (trigger, action, digest), handler)
-                        tasks[e2_node_id] = asyncio.get_running_loop().create_task(work)
-                await _pause(self._poll_s, tasks)
-                for e2_node_id in [name for name, task in tasks.items() if task.done()]:
-                    tasks.pop(e2_node_id).result()
-        finally:
-            for task in tasks.values():
-                task.cancel()
-            await asyncio.gather(*tasks.values(), return_exceptions=True)
-
-    async def _offering(self, oid: str) -> list[str]:
-        try:
-            return [view.e2_node_id for view in await self.nodes() if oid in view.oids]
-        except TwinRicError as error:
-            self._log.warning("the RIC does not list its E2 nodes", fault=str(error))
-            return []
-
-    async def _follow_node(
-        self,
-        e2_node_id: str,
-        service_model: ServiceModelId,
-        terms: tuple[bytes, bytes, str],
-        handler: IndicationHandler,
-    ) -> None:
+        request = indications_pb2.FollowRequest(
+            headers=self._headers("", service_model), transaction_id=digest, subscription=_spec(trigger, action)
+        )
         wait_s = BACK_OFF_S[0]
-        trigger, action, transaction_id = terms
         while True:
-            stream = self.subscribe(
-                e2_node_id, service_model, trigger=trigger, action=action, transaction_id=transaction_id
-            )
-            while True:
-                try:
-                    header, payload = await anext(stream)
-                except TwinRicError as error:
-                    self._log.info("subscription ended", e2_node_id=e2_node_id, fault=str(error))
-                    if error.code in GONE:
-                        return
-                    break
-                wait_s = BACK_OFF_S[0]
-                handler(e2_node_id, header, payload)
+            call: Any = self._indications.Follow(request)
+            try:
+                async for batch in call:
+                    wait_s = BACK_OFF_S[0]
+                    self._hand_over(batch, handler)
+            except grpc.aio.AioRpcError as error:
+                self._log.info("indications ended", fault=str(error_of_rpc(error, self._address, "E2-LOST")))
+            finally:
+                call.cancel()
             await asyncio.sleep(wait_s)
             wait_s = min(2 * wait_s, BACK_OFF_S[1])
+
+    def _hand_over(self, batch: indications_pb2.IndicationBatch, handler: IndicationHandler) -> None:
+        for each in batch.indications:
+            handler(each.e2_node_id, each.header, each.payload)
+        for failed in batch.failures:
+            fault = str(failure_of(failed.failure))
+            self._log.info("not followed", e2_node_id=failed.e2_node_id, fault=fault)
 
     def _headers(self, e2_node_id: str, service_model: ServiceModelId) -> e2_pb2.RequestHeaders:
         return e2_pb2.RequestHeaders(
@@ -239,9 +214,8 @@ class E2Client:
             raise TwinRicError("E2-STATE", "client", "(stopped)", "a client after start() and before stop()")
 
 
-async def _pause(seconds: float, tasks: dict[str, asyncio.Task[None]]) -> None:
-    """Sleep, but not past the end of a task."""
-    if tasks:
-        await asyncio.wait(tasks.values(), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    else:
-        await asyncio.sleep(seconds)
+def _spec(trigger: bytes, action: bytes) -> subscription_pb2.SubscriptionSpec:
+    return subscription_pb2.SubscriptionSpec(
+        event_trigger=subscription_pb2.EventTrigger(payload=trigger),
+        actions=[subscription_pb2.Action(id=0, type=subscription_pb2.ACTION_TYPE_REPORT, payload=action)],
+    )

@@ -91,7 +91,7 @@ class RicControls:
         function = self._termination.node(call.e2_node_id).function_of(model.oid)
         settings = model.settings(call.header, call.payload)
         intent = ControlIntent(call.app_id, call.e2_node_id, model.oid, settings, model.quantities(settings))
-        decision = self.conflicts.decide(intent, self._clock.now_s())
+        decision = self.conflicts.decide(intent, self._clock.elapsed_s())
         self._explain(decision)
         decision.check()
         applied = _Applied(call, model, decision)
@@ -153,7 +153,7 @@ class RicControls:
     def _expect(self, applied: _Applied) -> None:
         intent = applied.decision.intent
         self.verification.expect(
-            intent.e2_node_id, applied.model.observed_in, intent.quantities, applied, self._clock.now_s()
+            intent.e2_node_id, applied.model.observed_in, intent.quantities, applied, self._clock.elapsed_s()
         )
 
     def reported(self, e2_node_id: str, oid: str, header: bytes, message: bytes) -> None:
@@ -166,7 +166,7 @@ class RicControls:
                     observation = model.observe(header, message)
                 except TwinRicError:
                     continue  # whoever subscribed refuses it
-                for each in self.verification.judge(e2_node_id, oid, observation, self._clock.now_s()):
+                for each in self.verification.judge(e2_node_id, oid, observation, self._clock.elapsed_s()):
                     self._refute(each)
 
     def _refute(self, found: Disagreement[_Applied]) -> None:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ric.clock import Clock
 from ric.e2.conflict_mitigation import ConflictMitigation
 from ric.e2.controls import ControlCall, ControlSink, DecisionSink, RicControls
+from ric.e2.following import Following
 from ric.e2.identities import NodeView, RicRequestId
 from ric.e2.service_models import ServiceModelId, model_of
 from ric.e2.subscription_manager import (
@@ -67,6 +69,7 @@ class E2Exchange:
         self._log = logger("e2_platform")
         self._openings: dict[str, asyncio.Task[None]] = {}
         self._internal: list[_Internal] = []
+        self._followings: list[Following] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
 
@@ -114,7 +117,7 @@ class E2Exchange:
         ready = asyncio.Event()
         channel, subscription, generation = self.manager.attach(identity, spec, ready.set)
         try:
-            await self._opened(subscription)
+            await self.opened(subscription)
             yield channel
             while not channel.is_closed:
                 ready.clear()
@@ -136,7 +139,7 @@ class E2Exchange:
         if subscription is not None:
             await self._delete(subscription)
 
-    async def _opened(self, subscription: MergedSubscription) -> None:
+    async def opened(self, subscription: MergedSubscription) -> None:
         """Return once the node has the subscription in force; the first caller asks, the others wait with it."""
         if subscription.is_in_force:
             return
@@ -168,7 +171,7 @@ class E2Exchange:
 
     async def _reopen(self, subscription: MergedSubscription) -> None:
         try:
-            await self._opened(subscription)
+            await self.opened(subscription)
         except TwinRicError as error:
             self._log.warning("not subscribed again", subscription=subscription.subscription_id, fault=str(error))
 
@@ -180,6 +183,27 @@ class E2Exchange:
             await self.termination.delete_subscription(subscription.spec.e2_node_id, request)
         except TwinRicError as error:
             self._log.info("subscription not deleted at the node", request=str(request), fault=str(error))
+
+    @contextmanager
+    def follow(
+        self,
+        app: tuple[str, str],
+        transaction_id: str,
+        service_model: ServiceModelId,
+        terms: tuple[bytes, tuple[SubscriptionAction, ...]],
+    ) -> Iterator[Following]:
+        """A subscription with `terms` (trigger, actions) at every node, now and later, for `app` (id, instance).
+
+        Raises TwinRicError (E2-FUNCTION-UNKNOWN) for a service model that cannot be named.
+        """
+        following = Following(self, app, transaction_id, service_model, terms)
+        self._followings.append(following)
+        following.start()
+        try:
+            yield following
+        finally:
+            self._followings.remove(following)
+            following.stop()
 
     def subscribe_internal(
         self,
@@ -250,6 +274,8 @@ class E2Exchange:
             self._spawn(self._reopen(subscription))
         for internal in self._internal:
             self._follow(internal, view)
+        for following in self._followings:
+            following.node_ready(view)
         self._announce()
 
     def node_reset(self, view: NodeView) -> None:

@@ -18,11 +18,12 @@ from ric.e2.admin_services import ConnectionAdministration, SubscriptionAdminist
 from ric.e2.control_stream import faults_of
 from ric.e2.controls import ControlCall
 from ric.e2.exchange import E2Exchange
+from ric.e2.following import Batch
 from ric.e2.subscription_manager import Channel, ChannelIdentity, SubscriptionAction
 from ric.errors import Fault, TwinRicError
 from ric.pb.onos.e2t.admin import admin_pb2_grpc
 from ric.pb.onos.e2t.e2.v1beta1 import control_pb2, control_pb2_grpc, e2_pb2, subscription_pb2, subscription_pb2_grpc
-from ric.pb.twinric.xapp.v1 import controls_pb2, controls_pb2_grpc
+from ric.pb.twinric.xapp.v1 import controls_pb2, controls_pb2_grpc, indications_pb2, indications_pb2_grpc
 from ric.telemetry import logger
 
 __all__ = ["add_e2_services"]
@@ -39,6 +40,7 @@ def add_e2_services(server: grpc.aio.Server, exchange: E2Exchange) -> None:
     """Offer the xApp services of `exchange` on a server that is not started yet."""
     subscription_pb2_grpc.add_SubscriptionServiceServicer_to_server(Subscriptions(exchange), server)
     subscription_pb2_grpc.add_SubscriptionAdminServiceServicer_to_server(SubscriptionAdministration(exchange), server)
+    indications_pb2_grpc.add_IndicationStreamServicer_to_server(IndicationStreams(exchange), server)
     controls = Controls(exchange)
     control_pb2_grpc.add_ControlServiceServicer_to_server(controls, server)
     controls_pb2_grpc.add_ControlStreamServicer_to_server(ControlStreams(controls, exchange), server)
@@ -80,6 +82,39 @@ class Subscriptions(subscription_pb2_grpc.SubscriptionServiceServicer):
         """The channel ends; the node's subscription too, when nobody shares it."""
         await self._exchange.unsubscribe(_identity(request.headers, request.transaction_id))
         return subscription_pb2.UnsubscribeResponse(headers=e2_pb2.ResponseHeaders(encoding=request.headers.encoding))
+
+
+class IndicationStreams(indications_pb2_grpc.IndicationStreamServicer):
+    """IndicationStream: one stream for the indications of all nodes."""
+
+    def __init__(self, exchange: E2Exchange) -> None:
+        self._exchange = exchange
+
+    async def Follow(  # noqa: N802
+        self,
+        request: indications_pb2.FollowRequest,
+        context: Any,  # noqa: ARG002
+    ) -> AsyncIterator[indications_pb2.IndicationBatch]:
+        """What waits, each time that the caller takes a message; ends when the caller leaves."""
+        headers = request.headers
+        if headers.e2_node_id:
+            raise TwinRicError("E2-RANGE", "headers.e2_node_id", headers.e2_node_id, "empty: every node is followed")
+        app_id, instance_id, _, transaction_id = _identity(headers, request.transaction_id, node="(every)")
+        terms = request.subscription.event_trigger.payload, _actions(request.subscription)
+        with self._exchange.follow((app_id, instance_id), transaction_id, _service_model(headers), terms) as following:
+            async with contextlib.aclosing(following.batches()) as batches:
+                async for batch in batches:
+                    yield _batch(batch)
+
+
+def _batch(batch: Batch) -> indications_pb2.IndicationBatch:
+    message = indications_pb2.IndicationBatch()
+    add = message.indications.add
+    for e2_node_id, header, payload in batch.indications:
+        add(e2_node_id=e2_node_id, header=header, payload=payload)
+    for e2_node_id, error in batch.failures:
+        message.failures.add(e2_node_id=e2_node_id, failure=faults_of(error))
+    return message
 
 
 class Controls(control_pb2_grpc.ControlServiceServicer):
@@ -187,12 +222,14 @@ def _spawn(work: Coroutine[Any, Any, None], among: set[asyncio.Task[None]]) -> N
     task.add_done_callback(among.discard)
 
 
-def _identity(headers: e2_pb2.RequestHeaders, transaction_id: str) -> ChannelIdentity:
+def _identity(headers: e2_pb2.RequestHeaders, transaction_id: str, *, node: str = "") -> ChannelIdentity:
+    """Who asks; `node` stands in for a node id that the request has no use for. Raises TwinRicError (E2-RANGE)."""
+    e2_node_id = node or headers.e2_node_id
     faults = [
         Fault("E2-RANGE", field, value, f"1..{MAX_ID_CHARACTERS} characters")
         for field, value in (
             ("headers.app_id", headers.app_id),
-            ("headers.e2_node_id", headers.e2_node_id),
+            ("headers.e2_node_id", e2_node_id),
             ("transaction_id", transaction_id),
         )
         if not 1 <= len(value) <= MAX_ID_CHARACTERS
@@ -205,7 +242,7 @@ def _identity(headers: e2_pb2.RequestHeaders, transaction_id: str) -> ChannelIde
         faults.append(Fault("E2-RANGE", "headers.encoding", headers.encoding, accepted))
     if faults:
         raise TwinRicError.of(faults)
-    return ChannelIdentity(headers.app_id, headers.app_instance_id, headers.e2_node_id, transaction_id)
+    return ChannelIdentity(headers.app_id, headers.app_instance_id, e2_node_id, transaction_id)
 
 
 def _service_model(headers: e2_pb2.RequestHeaders) -> tuple[str, str]:

@@ -85,8 +85,8 @@ class House:
         await node.connection.connected(5.0)
         return node
 
-    async def client(self, app_id: str = "xapp", poll_s: float = 0.05) -> E2Client:
-        client = E2Client(f"127.0.0.1:{self.ports.xapps}", app_id=app_id, instance_id="1", poll_s=poll_s)
+    async def client(self, app_id: str = "xapp") -> E2Client:
+        client = E2Client(f"127.0.0.1:{self.ports.xapps}", app_id=app_id, instance_id="1")
         await client.start()
         self._closing.append(client.stop)
         return client

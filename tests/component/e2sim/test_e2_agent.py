@@ -60,7 +60,7 @@ async def house(scenario):
     ports = await platform.start("127.0.0.1:0", "127.0.0.1:0")
     network = Network(scenario)
     agents = E2Agents(network, f"127.0.0.1:{ports.nodes}", metrics=Metrics("e2sim"))
-    async with E2Client(f"127.0.0.1:{ports.xapps}", app_id="test", instance_id="1", poll_s=0.05) as client:
+    async with E2Client(f"127.0.0.1:{ports.xapps}", app_id="test", instance_id="1") as client:
         await agents.start(5.0)
         try:
             yield House(network, agents, client)
@@ -149,7 +149,10 @@ async def test_engine_runs_smoke_against_the_ric_and_all_tables_arrive():
         await made.admitted(1)
         await Engine(made.network, made.agents, SimClock(0.0), speed=None).run()
         reports = [grid.decode_indication(*await next_of(queue)) for _ in range(5)]
-        residential = {"home_report", "home_static", "appliance_report", "storage_report", "feeder_report"} | {"outlook", "tariffs"}
+        residential = {"home_report", "home_static", "appliance_report", "storage_report", "feeder_report"} | {
+            "outlook",
+            "tariffs",
+        }
         assert residential | {"microgrid_report", "pcc_report"} == set(reports[-1].tables)
         assert len(reports[0].tables["home_report"]) == 10
         task.cancel()
