@@ -12,7 +12,7 @@ from typing import Any
 
 from e2sim.e2_agent import E2Agents
 from e2sim.network import Network
-from ric.clock import Clock
+from ric.clock import Clock, sleep_for
 from ric.telemetry import logger
 
 __all__ = ["Engine", "stop_on_signals"]
@@ -61,7 +61,7 @@ class Engine:
     async def run(self) -> None:
         """Take all steps of the scenario. A run that cannot keep up goes on late and says so."""
         scenario = self.network.scenario
-        began_s = self._clock.now_s()
+        began_s = self._clock.elapsed_s()
         for end_s in scenario.instants():
             if self._speed is not None:
                 await self._wait_until(began_s + (end_s - scenario.start_s) / self._speed)
@@ -78,14 +78,14 @@ class Engine:
         self._log.info("run ended", steps=self.steps, largest_lag_s=round(self.largest_lag_s, 3))
 
     async def _wait_until(self, due_s: float) -> None:
-        lag_s = self._clock.now_s() - due_s
+        lag_s = self._clock.elapsed_s() - due_s
         if lag_s > max(LAG_WARNING_S, 2 * self.largest_lag_s):
             self._log.warning("simulation lags", lag_s=round(lag_s, 3))
         self.largest_lag_s = max(self.largest_lag_s, lag_s)
         await self.stopped_before(self._sleep_until(due_s))
 
     async def _sleep_until(self, due_s: float) -> None:
-        await self._clock.sleep_until(due_s)
+        await sleep_for(self._clock, due_s - self._clock.elapsed_s())
 
 
 def stop_on_signals(engine: Engine) -> None:

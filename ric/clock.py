@@ -11,7 +11,7 @@ import itertools
 import time
 from typing import Protocol
 
-__all__ = ["Clock", "Deadline", "SimClock", "SourceClock", "WallClock", "learn_time", "to_ns", "to_s"]
+__all__ = ["Clock", "Deadline", "SimClock", "SourceClock", "WallClock", "learn_time", "sleep_for", "to_ns", "to_s"]
 
 NS = 1_000_000_000
 NEW_WORLD_S = 3_600.0
@@ -34,6 +34,10 @@ class Clock(Protocol):
         """Seconds since the Unix epoch."""
         ...
 
+    def elapsed_s(self) -> float:
+        """Seconds since some instant, for durations: no step of the system clock shows in it."""
+        ...
+
     async def sleep_until(self, time_s: float) -> None:
         """Return when `now_s() >= time_s`."""
         ...
@@ -45,6 +49,10 @@ class WallClock:
     def now_s(self) -> float:
         """Seconds since the Unix epoch."""
         return time.time()
+
+    def elapsed_s(self) -> float:
+        """Seconds of the monotonic clock."""
+        return time.monotonic()
 
     async def sleep_until(self, time_s: float) -> None:
         """Sleep for the difference that holds now, on the monotonic clock."""
@@ -61,6 +69,10 @@ class SimClock:
 
     def now_s(self) -> float:
         """Simulated seconds since the Unix epoch."""
+        return self._now_s
+
+    def elapsed_s(self) -> float:
+        """The same: simulated time makes no steps."""
         return self._now_s
 
     async def sleep_until(self, time_s: float) -> None:
@@ -104,6 +116,10 @@ class SourceClock:
             return time.time()
         return self._source_s + time.monotonic() - self._learnt_s
 
+    def elapsed_s(self) -> float:
+        """The same: durations are the world's, and a new world begins anew."""
+        return self.now_s()
+
     def learn(self, source_time_ns: int, *, live: bool = True) -> None:
         """Move to `source_time_ns` [ns] if that is later or, told by a live input, more than an hour earlier."""
         source_s = to_s(source_time_ns)
@@ -114,6 +130,11 @@ class SourceClock:
     async def sleep_until(self, time_s: float) -> None:
         """Sleep for the difference that holds now, on the monotonic clock; what is learnt meanwhile does not count."""
         await asyncio.sleep(max(0.0, time_s - self.now_s()))
+
+
+async def sleep_for(clock: Clock, duration_s: float) -> None:
+    """Return after `duration_s` of `clock`, whatever happens to its date."""
+    await clock.sleep_until(clock.now_s() + duration_s)
 
 
 def learn_time(clock: Clock, source_time_ns: int, *, live: bool = True) -> None:

@@ -17,7 +17,7 @@ from ric.app_policies import AppPolicies, PolicyOutcome
 from ric.app_spec import AppConfig, AppSpec, Ric
 from ric.bus.bus import RIC_DECISIONS
 from ric.bus.record import TwinState, cloudevents_headers
-from ric.clock import Deadline, learn_time, to_ns
+from ric.clock import Deadline, learn_time, sleep_for, to_ns
 from ric.config import FrozenModel
 from ric.decision import Decided, Reason
 from ric.errors import TwinRicError
@@ -128,7 +128,7 @@ class AppRuntime:
         self._cycles_under_way = 0
         self._due_ns = 0
         self._done_ns = 0
-        self._last_input_s = links.clock.now_s()
+        self._last_input_s = links.clock.elapsed_s()
         self._last_state: Any = None
         self._deciding: asyncio.Future[Any] | None = None
 
@@ -172,7 +172,7 @@ class AppRuntime:
             self.inputs[interface] += 1
         if due_ns is not None:
             learn_time(self.links.clock, due_ns)
-        self._last_input_s = self.links.clock.now_s()
+        self._last_input_s = self.links.clock.elapsed_s()
         if due_ns is not None:
             self._due_ns = max(self._due_ns, due_ns)
             self._wake.set()
@@ -245,9 +245,10 @@ class AppRuntime:
         period_s = self.config.stale_after_s
         while True:
             # The clock may have gone back: a source clock does at its first input.
-            self._last_input_s = min(self._last_input_s, self.links.clock.now_s())
-            await self.links.clock.sleep_until(self._last_input_s + period_s)
-            now_s = self.links.clock.now_s()
+            now_s = self.links.clock.elapsed_s()
+            self._last_input_s = min(self._last_input_s, now_s)
+            await sleep_for(self.links.clock, self._last_input_s + period_s - now_s)
+            now_s = self.links.clock.elapsed_s()
             self.metrics.twin_age_s.labels(self.spec.name).set(now_s - self._last_input_s)
             if now_s - self._last_input_s >= period_s:
                 reason = Reason("STALE_INPUT", {"age_s": now_s - self._last_input_s, "limit_s": period_s})

@@ -19,7 +19,7 @@ from fastapi import APIRouter, Depends, Query
 
 from ric.bus.bus import RIC_ALARMS, Bus, BusMessage
 from ric.bus.record import cloudevents_headers
-from ric.clock import Clock, to_ns, to_s
+from ric.clock import Clock, sleep_for, to_ns, to_s
 from ric.delivery import Delivery
 from ric.errors import TwinRicError
 from ric.o1.alarms import Alarm, AlarmChange, AlarmDelays, AlarmEntry, AlarmList, decode_alarm
@@ -136,6 +136,7 @@ class FaultService:
         self._unsettled: dict[tuple[str, str], Change] = {}
         """What was read while alarms wait for their delays, which no store holds: after a crash it is read again."""
         self._saving = asyncio.Lock()
+        self._anchor_s = clock.now_s() - clock.elapsed_s()
         self.alarms = AlarmList(delays)
 
     async def start(self) -> None:
@@ -215,7 +216,7 @@ class FaultService:
         if identity in self._seen:
             self._metrics.count_message("o1", "repeated")
         else:
-            changes = self.alarms.take(alarm, to_ns(self._clock.now_s()))
+            changes = self.alarms.take(alarm, self._now_ns())
             kept += self._seen.add(identity)
         if position is not None:
             self._reported.discard(identity)
@@ -237,15 +238,21 @@ class FaultService:
                 for wait in waits:
                     wait.cancel()
             try:
-                await self._tell(self.alarms.due(to_ns(self._clock.now_s())))
+                await self._tell(self.alarms.due(self._now_ns()))
             except TwinRicError as error:
                 self._metrics.count_refused(error.code)
                 self._log.error("alarms not kept", fault=str(error))
 
     async def _sleep_until(self, time_ns: int) -> Literal[True]:
         # One microsecond more: seconds as float may lie just before the instant.
-        await self._clock.sleep_until(to_s(time_ns) + 1e-6)
+        await sleep_for(self._clock, to_s(time_ns - self._now_ns()) + 1e-6)
         return True
+
+    def _now_ns(self) -> int:
+        """The clock's time; while delays run, the time of their start and what has elapsed, whatever its date does."""
+        if self.alarms.next_due_ns() is None:
+            self._anchor_s = self._clock.now_s() - self._clock.elapsed_s()
+        return to_ns(self._anchor_s + self._clock.elapsed_s())
 
     async def _tell(self, changes: Sequence[AlarmChange], kept: Sequence[Change] = ()) -> None:
         for change in changes:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ric.clock import Clock, Deadline, SimClock, SourceClock, WallClock, learn_time, to_ns, to_s
+from ric.clock import Clock, Deadline, SimClock, SourceClock, WallClock, learn_time, sleep_for, to_ns, to_s
 
 START_S = 1_700_000_000.0
 
@@ -105,3 +106,16 @@ def test_other_clocks_learn_nothing() -> None:
     clock = SimClock(START_S)
     learn_time(clock, to_ns(START_S + 600))
     assert clock.now_s() == START_S
+
+
+@pytest.mark.parametrize("step_s", [3_600.0, -3_600.0])
+async def test_wall_clock_durations_do_not_show_steps_of_the_system_clock(
+    monkeypatch: pytest.MonkeyPatch, step_s: float
+) -> None:
+    clock, true_time = WallClock(), time.time
+    began_s, date_s = clock.elapsed_s(), clock.now_s()
+    monkeypatch.setattr(time, "time", lambda: true_time() + step_s)
+    assert abs(clock.now_s() - date_s - step_s) < 5
+    assert 0 <= clock.elapsed_s() - began_s < 5
+    async with asyncio.timeout(5):
+        await sleep_for(clock, 0.01)
