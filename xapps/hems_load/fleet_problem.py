@@ -118,7 +118,7 @@ class HeatPump:
 
 @dataclass(frozen=True)
 class Appliances:
-    """Interruptible: `energy_kwh` in all, at any power up to `power_kw`, in the steps `first`..`last`. Arrays (N, K)."""
+    """Interruptible: `energy_kwh` in all, at up to `power_kw`, in the steps `first`..`last`. Arrays (N, K)."""
 
     power_kw: Floats
     energy_kwh: Floats
@@ -214,7 +214,7 @@ class Costs:
 
 @dataclass(frozen=True)
 class FleetPlan:
-    """Set-points of every device in every step; arrays (N, T) unless said otherwise. Inside all limits by projection."""
+    """Set-points of every device in every step; arrays (N, T) unless said otherwise. Projected into all limits."""
 
     net_kw: Floats
     """At the meter: > 0 imports, < 0 exports; never both."""

@@ -1,0 +1,331 @@
+"""Plans for a fleet: homes grouped by what they have, solved in chunks on several threads, settled, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xapps.hems_load.fleet_problem import Costs, FleetPlan, FleetProblem
+from xapps.hems_load.solver.blocks import Workspace, kept_rows, solve_homes
+from xapps.hems_load.solver.runs import choose_starts, run_load, smeared_load
+from xapps.hems_load.solver.settle import COST_PARTS, settle
+from xapps.hems_load.solver.storages import SEGMENTS, Storages, as_storages, device_names
+
+__all__ = ["Effort", "WarmStart", "project_plan", "solve_fleet"]
+
+Floats = NDArray[np.float64]
+Singles = NDArray[np.float32]
+Ints = NDArray[np.int64]
+
+KINDS = ("battery", "ev", "heat_pump", "appliances")
+CHUNK = 128
+"""Homes that a thread takes at a time: eight blocks."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How exact a solution is to be."""
+
+    gap_eur: float = 4e-3
+    """Duality gap of each home [EUR over the horizon]."""
+    most_steps: int = 40
+    cold_mu: float = 1e-3
+    """Complementarity of the starting point [EUR per bound]."""
+    kept_gap_eur: float = 0.3
+    """Duality gap of the iterate from which the next solve starts."""
+    threads: int = 2
+
+
+@dataclass
+class WarmStart:
+    """Where the solver may start from next time: iterates of N homes in single precision, by what the homes have."""
+
+    groups: dict[tuple[str, ...], tuple[Ints, Singles]]
+    """Kinds of devices -> rows of the homes, iterates (rows, T, numbers)."""
+    price: Singles
+    """(N, T) marginal price [EUR/kWh]."""
+    fleet_price: Floats
+    """(T,) [EUR/kWh]."""
+    newton_steps: Ints
+    """(N,) steps that the last solve took."""
+
+
+class _Solution(NamedTuple):
+    """What the compiled code leaves, homes of one chunk: power of the devices' boxes, price, steps, kept iterates."""
+
+    power_kw: Floats
+    price: Floats
+    taken: Ints
+    kept: Singles
+
+
+class _Job(NamedTuple):
+    """Homes of one group that a thread takes at a time; `first` is where they begin in the group."""
+
+    rows: Ints
+    kinds: tuple[str, ...]
+    first: int
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Homes with the same kinds of devices and their problem, in which the runs have become load."""
+
+    rows: Ints
+    kinds: tuple[str, ...]
+    names: tuple[str, ...]
+    problem: FleetProblem
+    load_kw: Floats
+    starts: Ints | None
+
+    @classmethod
+    def of(cls, fleet: FleetProblem, job: _Job, starts: Ints | None = None) -> _Chunk:
+        """The chunk of `job`, with runs at `starts` (-1 where there is none)."""
+        absent: dict[str, Any] = {kind: None for kind in KINDS if kind not in job.kinds}
+        problem = replace(fleet, **absent).take(job.rows)
+        chunk = cls(job.rows, job.kinds, device_names(problem), problem, problem.meter.load_kw, None)
+        return chunk if problem.shiftable is None or starts is None else chunk.with_runs(starts)
+
+    def with_runs(self, starts: Ints) -> _Chunk:
+        """The same with its runs at `starts`."""
+        runs = self.problem.shiftable
+        assert runs is not None
+        load = self.problem.meter.load_kw + run_load(runs, self.problem.hours, starts)
+        return replace(self, load_kw=load, starts=starts)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A chunk's solution and settled plan; as `settle` fills it."""
+
+    chunk: _Chunk
+    solution: _Solution
+    flows: Floats
+    states: Floats
+    net: Floats
+    curtailed: Floats
+    costs: Floats
+    short: Floats
+
+
+def solve_fleet(
+    problem: FleetProblem, warm: WarmStart | None = None, *, shift_steps: int = 0, effort: Effort | None = None
+) -> tuple[FleetPlan, WarmStart]:
+    """The best plan of every home at the fleet's price, each within `effort.gap_eur` of its optimum.
+
+    `warm` is the last solution of the same homes, whose horizon began `shift_steps` steps earlier. Always gives a
+    plan: what cannot be kept is relaxed and told. Cost linear in homes and steps. Against: HiGHS, tests/unit.
+    """
+    effort = effort or Effort()
+    if warm is not None and warm.price.shape != (problem.homes, problem.steps):
+        warm = None
+
+    def solve(chunk: _Job) -> _Part:
+        return _solve_chunk(problem, chunk, warm, shift_steps, effort)
+
+    return _in_chunks(problem, solve, effort.threads)
+
+
+def project_plan(problem: FleetProblem, wanted: FleetPlan, *, threads: int = 2) -> FleetPlan:
+    """The plan that every device can follow nearest to `wanted`, step by step; runs start when `wanted` says.
+
+    Powers inside their limits, storages inside their bounds, export inside its limit by curtailment. Idempotent.
+    """
+
+    def settle_chunk(chunk: _Job) -> _Part:
+        home = _Chunk.of(problem, chunk, wanted.shiftable_start[chunk.rows])
+        storages = as_storages(home.problem, home.load_kw)
+        boxes, power = [], np.zeros((storages.of.size - SEGMENTS, *home.load_kw.shape))
+        flows = _flows(wanted, home)
+        for box, device in enumerate(storages.of[SEGMENTS:].tolist()):
+            is_outlet = device in boxes
+            boxes.append(device)
+            power[box] = np.maximum(-flows[device] if is_outlet else flows[device], 0)
+        kept = np.zeros((chunk.rows.size, 0, 0), dtype=np.float32)
+        price = wanted.marginal_price[chunk.rows] * problem.hours
+        return _settled(home, storages, _Solution(power, price, np.zeros(chunk.rows.size, dtype=np.int64), kept))
+
+    plan, _ = _in_chunks(problem, settle_chunk, threads)
+    return plan
+
+
+def _flows(plan: FleetPlan, chunk: _Chunk) -> list[Floats]:
+    """Power of each of the chunk's devices in `plan` [kW]."""
+    kinds = {"battery": plan.battery_kw, "ev": plan.ev_kw, "heat_pump": plan.hvac_kw}
+    return [
+        kinds[name][chunk.rows]
+        if name in kinds
+        else plan.appliance_kw[chunk.rows, int(name.removeprefix("appliance_"))]
+        for name in chunk.names
+    ]
+
+
+def _in_chunks(problem: FleetProblem, work: Callable[[_Job], _Part], threads: int) -> tuple[FleetPlan, WarmStart]:
+    groups = _groups(problem)
+    jobs = [
+        _Job(rows[first : first + CHUNK], kinds, first)
+        for rows, kinds in groups
+        for first in range(0, rows.size, CHUNK)
+    ]
+    assembly = _Assembly(problem, groups)
+    if threads > 1 and len(jobs) > 1:
+        with ThreadPoolExecutor(threads) as pool:
+            for part in pool.map(work, jobs):
+                assembly.add(part)
+    else:
+        for job in jobs:
+            assembly.add(work(job))
+    return assembly.plan(), assembly.warm
+
+
+def _groups(problem: FleetProblem) -> list[tuple[Ints, tuple[str, ...]]]:
+    """Homes with the same kinds of devices; what no home of a group has is left out of its problem."""
+    sizes = {
+        "battery": None if problem.battery is None else problem.battery.capacity_kwh,
+        "ev": None if problem.ev is None else problem.ev.capacity_kwh,
+        "heat_pump": None if problem.heat_pump is None else problem.heat_pump.power_kw,
+        "appliances": None if problem.appliances is None else problem.appliances.power_kw.max(axis=1, initial=0.0),
+    }
+    kinds = [name for name, size in sizes.items() if size is not None]
+    code = np.zeros(problem.homes, dtype=np.int64)
+    for bit, name in enumerate(kinds):
+        code += (np.asarray(sizes[name]) > 0).astype(np.int64) << bit
+    return [
+        (np.flatnonzero(code == value), tuple(name for bit, name in enumerate(kinds) if value >> bit & 1))
+        for value in np.unique(code).tolist()
+    ]
+
+
+def _solve_chunk(fleet: FleetProblem, job: _Job, warm: WarmStart | None, shift: int, effort: Effort) -> _Part:
+    chunk = _Chunk.of(fleet, job)
+    runs, hours = chunk.problem.shiftable, chunk.problem.hours
+    kept = None if warm is None else _kept(warm, job, shift)
+    if runs is not None and runs.power_kw.any():
+        if warm is not None:
+            price = _shifted(warm.price[job.rows].astype(float), shift)
+        else:
+            guess = as_storages(chunk.problem, chunk.load_kw + smeared_load(runs, hours))
+            rough = _run(guess, kept, replace(effort, gap_eur=effort.kept_gap_eur))
+            kept, price = rough.kept, rough.price / hours
+        chunk = chunk.with_runs(choose_starts(runs, hours, price))
+    storages = as_storages(chunk.problem, chunk.load_kw)
+    return _settled(chunk, storages, _run(storages, kept, effort))
+
+
+def _kept(warm: WarmStart, job: _Job, shift: int) -> Singles | None:
+    """Iterates of the job's homes, as seen `shift` steps later; None where others had these kinds last time."""
+    known, iterates = warm.groups.get(job.kinds, (job.rows[:0], None))
+    own = slice(job.first, job.first + job.rows.size)
+    if iterates is None or not np.array_equal(known[own], job.rows):
+        return None
+    mine = iterates[own]
+    steps = mine.shape[1]
+    return np.ascontiguousarray(mine[:, np.minimum(np.arange(steps) + shift, steps - 1)])
+
+
+def _shifted(values: Floats, shift: int) -> Floats:
+    """(..., T) values as seen `shift` steps later; the last one stays."""
+    steps = values.shape[-1]
+    return values[..., np.minimum(np.arange(steps) + shift, steps - 1)]
+
+
+def _run(s: Storages, kept: Singles | None, effort: Effort) -> _Solution:
+    n, homes, steps = s.low.shape
+    boxes = s.of.size
+    warm = kept is not None
+    if kept is None:
+        kept = np.zeros((homes, steps, kept_rows(boxes, n)), dtype=np.float32)
+    power, price = np.zeros((boxes - SEGMENTS, homes, steps)), np.zeros((homes, steps))
+    taken = np.zeros(homes, dtype=np.int64)
+    work, gaps = Workspace.of(steps, boxes, n), np.array([effort.gap_eur, effort.kept_gap_eur])
+    solve_homes(s, work, kept, warm, effort.most_steps, gaps, effort.cold_mu, power, price, taken)
+    return _Solution(power, price, taken, kept)
+
+
+def _settled(chunk: _Chunk, s: Storages, solution: _Solution) -> _Part:
+    n, homes, steps = s.low.shape
+    of = [np.flatnonzero(s.of == device) for device in range(n)]
+    boxes = np.array([(own[0], own[1] if own.size > 1 else -1) for own in of], dtype=np.int64).reshape(n, 2)
+    flows, states = np.empty((n, homes, steps)), np.zeros((n, homes, steps))
+    for device, (inlet, outlet) in enumerate(boxes.tolist()):
+        flows[device] = solution.power_kw[inlet - SEGMENTS] * np.abs(s.sigma[inlet])
+        if outlet >= 0:
+            flows[device] -= solution.power_kw[outlet - SEGMENTS] * np.abs(s.sigma[outlet])
+    net, curtailed = np.zeros((homes, steps)), np.zeros((homes, steps))
+    costs, short = np.zeros((homes, COST_PARTS)), np.zeros((homes, n + 1))
+    settle(s, boxes, flows, states, net, curtailed, costs, short)
+    return _Part(chunk, solution, flows, states, net, curtailed, costs, short)
+
+
+RELAXED = {"battery": "BATTERY_BOUND_RELAXED", "ev": "EV_TARGET_RELAXED", "heat_pump": "COMFORT_RELAXED"}
+_COLUMNS = {
+    "battery": ("battery_kw", "battery_kwh"), "ev": ("ev_kw", "ev_kwh"), "heat_pump": ("hvac_kw", "indoor_c"),
+}  # fmt: skip
+
+
+class _Assembly:
+    """The fleet's plan and warm start, filled part by part."""
+
+    def __init__(self, problem: FleetProblem, groups: list[tuple[Ints, tuple[str, ...]]]) -> None:
+        shape = (problem.homes, problem.steps)
+        self._problem = problem
+        runs = 0 if problem.appliances is None else problem.appliances.power_kw.shape[1]
+        self._columns = {name: np.zeros(shape) for pair in _COLUMNS.values() for name in pair}
+        self._columns |= {name: np.zeros(shape) for name in ("net_kw", "curtailed", "price", "shiftable_kw")}
+        self._appliance_kw = np.zeros((problem.homes, runs, problem.steps))
+        self._costs = np.zeros((problem.homes, COST_PARTS))
+        kinds = 0 if problem.shiftable is None else problem.shiftable.power_kw.shape[1]
+        self._starts = np.full((problem.homes, kinds), -1, dtype=np.int64)
+        self._relaxed = {code: np.zeros(problem.homes) for code in (*RELAXED.values(), "APPLIANCE_RELAXED")}
+        self._relaxed["CONTRACT_RELAXED"] = np.zeros(problem.homes)
+        price = problem.fleet_price
+        fleet = np.zeros(problem.steps) if price is None else np.broadcast_to(price, shape).mean(axis=0)
+        self._kept: dict[tuple[str, ...], list[Singles]] = {kinds: [] for _, kinds in groups}
+        self._rows = {kinds: rows for rows, kinds in groups}
+        taken = np.zeros(problem.homes, dtype=np.int64)
+        self._warm = WarmStart({}, np.zeros(shape, np.float32), np.array(fleet), taken)
+
+    @property
+    def warm(self) -> WarmStart:
+        """Where to start from next time."""
+        groups = {kinds: (self._rows[kinds], np.concatenate(parts)) for kinds, parts in self._kept.items()}
+        return replace(self._warm, groups=groups)
+
+    def add(self, part: _Part) -> None:
+        """Take over one chunk; chunks of one group come in their order."""
+        chunk, columns = part.chunk, self._columns
+        rows, price = chunk.rows, part.solution.price / self._problem.hours
+        columns["net_kw"][rows], columns["curtailed"][rows], columns["price"][rows] = part.net, part.curtailed, price
+        if chunk.starts is not None:
+            self._starts[rows] = chunk.starts
+            columns["shiftable_kw"][rows] = chunk.load_kw - self._problem.meter.load_kw[rows]
+        self._costs[rows] = part.costs
+        self._relaxed["CONTRACT_RELAXED"][rows] = part.short[:, -1]
+        self._warm.price[rows], self._warm.newton_steps[rows] = price, part.solution.taken
+        self._kept[chunk.kinds].append(part.solution.kept)
+        for n, name in enumerate(chunk.names):
+            self._relaxed[RELAXED.get(name, "APPLIANCE_RELAXED")][rows] += part.short[:, n]
+            if name in _COLUMNS:
+                power, state = _COLUMNS[name]
+                columns[power][rows], columns[state][rows] = part.flows[n], part.states[n]
+            else:
+                self._appliance_kw[rows, int(name.removeprefix("appliance_"))] = part.flows[n]
+
+    def plan(self) -> FleetPlan:
+        """The plan of all homes."""
+        meter, columns = self._problem.meter, self._columns
+        cut = columns["curtailed"]
+        wind_cut = np.minimum(cut, meter.wind_kw)
+        return FleetPlan(
+            net_kw=columns["net_kw"], pv_kw=meter.pv_kw - (cut - wind_cut), wind_kw=meter.wind_kw - wind_cut,
+            battery_kw=columns["battery_kw"], ev_kw=columns["ev_kw"], hvac_kw=columns["hvac_kw"],
+            appliance_kw=self._appliance_kw, shiftable_kw=columns["shiftable_kw"], shiftable_start=self._starts,
+            battery_kwh=columns["battery_kwh"], ev_kwh=columns["ev_kwh"], indoor_c=columns["indoor_c"],
+            marginal_price=columns["price"], costs=Costs(*self._costs.T), relaxed=self._relaxed,
+            fleet_price=self._warm.fleet_price, miss_kw=np.zeros(self._problem.steps),
+        )  # fmt: skip

@@ -1,0 +1,189 @@
+"""From the solver's powers to a plan that every device can follow, and what it costs.
+
+The solver's point is inside its bounds but only nearly on its equations. Here each home is followed step by step: a
+storage is charged or discharged, never both, and never beyond its bounds; the meter imports or exports, never both.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xapps.hems_load.solver.compiled import compiled
+
+__all__ = ["COST_PARTS", "settle"]
+
+Array = NDArray[np.float64]
+
+COST_PARTS = 5
+ENERGY, WEAR, DISCOMFORT, PENALTY, END = range(COST_PARTS)
+TOUCH_UP = 0.05
+"""What of a missed target is the solver's tolerance and is made good, not a relaxation [kWh]; same for power [kW]."""
+
+
+@compiled
+def _charge(charge: float, high_kw: float, per_in: float, after: float, low: float, high: float) -> tuple[float, float]:
+    """Inlet power and state once the device's own bounds are kept, or a bound nearly met is met."""
+    if after > high and charge > 0.0:
+        less = min(charge, (after - high) / per_in)
+        return charge - less, after - per_in * less
+    if 0.0 < low - after < TOUCH_UP and per_in > 0.0:
+        more = min(high_kw - charge, (low - after) / per_in)
+        return charge + more, after + per_in * more
+    return charge, after
+
+
+@compiled
+def _discharge(discharge: float, per_out: float, after: float, low: float) -> tuple[float, float]:
+    if after < low and discharge > 0.0:
+        less = min(discharge, (after - low) / per_out)
+        return discharge - less, after - per_out * less
+    return discharge, after
+
+
+@compiled
+def follow(
+    wanted: Array,
+    most: Array,
+    gain: Array,
+    start: float,
+    keep: Array,
+    drift: Array,
+    low: Array,
+    high: Array,
+    hard: bool,
+) -> None:
+    """Hold the signed power `wanted` (T,) inside (2, T) `most` and the storage inside its bounds, in place.
+
+    `gain` (2, T) is what one kW in or out adds to the state.
+    """
+    state = start
+    for t in range(wanted.size):
+        power = min(max(wanted[t], -most[1, t]), most[0, t])
+        charge, discharge = max(power, 0.0), max(-power, 0.0)
+        after = keep[t] * state + drift[t] + gain[0, t] * charge + gain[1, t] * discharge
+        if hard:
+            discharge, after = _discharge(discharge, gain[1, t], after, low[t])
+            if discharge == 0.0:
+                charge, after = _charge(charge, most[0, t], gain[0, t], after, low[t], high[t])
+        wanted[t], state = charge - discharge, after
+
+
+@compiled
+def _states(power: Array, gain: Array, start: float, keep: Array, drift: Array, state: Array) -> None:
+    before = start
+    for t in range(power.size):
+        gained = gain[0, t] * power[t] if power[t] > 0.0 else -gain[1, t] * power[t]
+        before = keep[t] * before + drift[t] + gained
+        state[t] = before
+
+
+@compiled
+def _ease(flows: Array, t: int, excess: float, sign: float) -> float:
+    """Take up to `excess` kW off the storages' inlets (sign 1) or outlets (-1), in their order; how much was taken."""
+    taken = 0.0
+    for i in range(flows.shape[0]):
+        less = min(max(sign * flows[i, t], 0.0), excess - taken)
+        flows[i, t] -= sign * less
+        taken += less
+    return taken
+
+
+@compiled
+def _meter(
+    net: Array, cut: Array, generation: Array, flows: Array, limit_kw: float, export_kw: Array, sell: Array
+) -> None:
+    """Net power at the meter from that without curtailment, in place, and what is curtailed."""
+    for t in range(net.size):
+        beyond = -net[t] - generation[t] - export_kw[t]
+        if beyond > 0.0:
+            net[t] += _ease(flows, t, beyond, -1.0)
+        over = net[t] - limit_kw
+        if 0.0 < over < TOUCH_UP:
+            net[t] -= _ease(flows, t, over, 1.0)
+        cut[t] = 0.0
+        if net[t] < 0.0:
+            surplus = -net[t] if sell[t] < 0.0 else -net[t] - export_kw[t]
+            cut[t] = min(max(surplus, 0.0), generation[t])
+            net[t] += cut[t]
+
+
+@compiled
+def _energy(s: Any, h: int, net: Array, costs: Array, short: Array) -> None:
+    """Cost of energy and of import beyond the contract, into `costs` (5,) and the last of `short`."""
+    hours, buy, sell, limit = s.hours, s.buy[h], s.sell[h], s.limit_kw[h]
+    energy, over = 0.0, 0.0
+    for t in range(net.size):
+        energy += hours[t] * net[t] * (buy[t] if net[t] > 0.0 else sell[t])
+        over += hours[t] * max(net[t] - limit, 0.0)
+    costs[ENERGY] += energy
+    costs[PENALTY] += s.over * over
+    short[-1] += over
+
+
+@compiled
+def _bounds(
+    state: Array, low: Array, high: Array, price_low: Array, price_high: Array, hours: Array, hard: bool
+) -> tuple[float, float]:
+    """Price of leaving the bounds, and by how much: summed where they are hard, times hours where they are a wish."""
+    price, amount = 0.0, 0.0
+    for t in range(state.size):
+        under, above = max(low[t] - state[t], 0.0), max(state[t] - high[t], 0.0)
+        price += price_low[t] * under + price_high[t] * above
+        amount += (under + above) * (1.0 if hard else hours[t])
+    return price, amount
+
+
+@compiled
+def _wear(power: Array, cost: Array) -> float:
+    total = 0.0
+    for t in range(power.size):
+        total += abs(power[t]) * (cost[0, t] if power[t] > 0.0 else cost[1, t])
+    return total
+
+
+@compiled
+def settle(s: Any, boxes: Any, flows: Array, states: Array, net: Array, cut: Array, costs: Array, short: Array) -> None:
+    """Hold the wanted `flows` (n, N, T) [kW, > 0 takes] of each home of `s` inside all limits, in place.
+
+    `boxes` (n, 2) inlet and outlet of each storage, -1 for none. Fills states (n, N, T), net and cut (N, T) [kW] at the
+    meter and curtailed, costs (N, 5) [EUR], short (N, n + 1) relaxed amounts, the meter's last.
+    """
+    n, homes, steps = states.shape
+    most, gain, cost = np.zeros((n, 2, steps)), np.zeros((n, 2, steps)), np.zeros((n, 2, steps))
+    own = np.zeros((n, steps))
+    for h in range(homes):
+        net[h] = s.base_kw[h]
+        for i in range(n):
+            for side in range(2):
+                j = boxes[i, side]
+                if j >= 0:
+                    most[i, side] = s.high_kw[j, h] * np.abs(s.sigma[j, h])
+                    gain[i, side], cost[i, side] = s.gain[j, h], s.cost[j, h]
+            own[i] = flows[i, h]
+            follow(
+                own[i],
+                most[i],
+                gain[i],
+                s.start[i, h],
+                s.keep[i, h],
+                s.drift[i, h],
+                s.low[i, h],
+                s.high[i, h],
+                s.hard[i],
+            )
+            net[h] += own[i]
+        _meter(net[h], cut[h], s.generation_kw[h], own, s.limit_kw[h], s.export_kw[h], s.sell[h])
+        _energy(s, h, net[h], costs[h], short[h])
+        for i in range(n):
+            flows[i, h] = own[i]
+            _states(own[i], gain[i], s.start[i, h], s.keep[i, h], s.drift[i, h], states[i, h])
+            price, amount = _bounds(
+                states[i, h], s.low[i, h], s.high[i, h], s.price_low[i, h], s.price_high[i, h], s.hours, s.hard[i]
+            )
+            costs[h, PENALTY if s.hard[i] else DISCOMFORT] += price
+            short[h, i] += amount
+            costs[h, WEAR] += _wear(own[i], cost[i])
+            costs[h, END] -= s.end_cost[i, h] * states[i, h, steps - 1]

@@ -1,0 +1,261 @@
+"""A fleet's problem as the solver sees it: every device a storage with an inlet, some with an outlet, behind one meter.
+
+Battery and EV have both, heat pump (its storage is the room's warmth) and interruptible appliance (energy served) an
+inlet alone. Four segments make the meter's convex tariff: import within the contract, beyond it, export, curtailment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xapps.hems_load.fleet_problem import Appliances, Battery, Ev, FleetProblem, HeatPump
+
+__all__ = ["SEGMENTS", "Storages", "as_storages", "device_names"]
+
+Floats = NDArray[np.float64]
+
+SEGMENTS = 4
+IMPORT, OVER, EXPORT, CURTAIL = range(SEGMENTS)
+MOST_OVER_KW = 1e3
+CURTAIL_EUR_PER_KWH = 1e-5
+"""Of two equal plans the one that curtails less."""
+FREE = 1e4
+"""Bound that never binds."""
+LEAST_KW = 1e-4
+"""A device with less power than this is absent."""
+PRICE_GAP = 1e-4
+"""Least difference of import and export price [EUR/kWh]: without one, both could flow at once."""
+
+
+class Storages(NamedTuple):
+    """Boxes (J, N, T), storages (n, N, T), in a problem of N homes; `of` (J,) is each box's storage, n for none."""
+
+    hours: Floats
+    base_kw: Floats
+    """(N, T) load less generation."""
+    of: NDArray[np.int64]
+    high_kw: Floats
+    cost: Floats
+    """[EUR/kW] over the step."""
+    sigma: Floats
+    """Share in the balance: 1 takes power, -1 gives; 0 where the box is absent."""
+    gain: Floats
+    """What one kW adds to the storage in the step."""
+    start: Floats
+    """(n, N) state now."""
+    low: Floats
+    high: Floats
+    price_low: Floats
+    """[EUR] per unit below `low` at the end of the step."""
+    price_high: Floats
+    end_cost: Floats
+    """(n, N) [EUR] per unit at the end of the horizon."""
+    keep: Floats
+    """Share of the state that is left after the step."""
+    drift: Floats
+    hard: NDArray[np.bool_]
+    """(n,) whether the bounds are the device's own (battery, EV, appliance), not a wish (room)."""
+    limit_kw: Floats
+    """(N,) contract power."""
+    export_kw: Floats
+    """(N, T) most that may be exported."""
+    generation_kw: Floats
+    buy: Floats
+    sell: Floats
+    """(N, T) tariffs without the fleet's price [EUR/kWh]."""
+    over: float
+
+
+def device_names(problem: FleetProblem) -> tuple[str, ...]:
+    """The storages of `problem` in their order."""
+    names = [name for name in ("battery", "ev", "heat_pump") if getattr(problem, name) is not None]
+    runs = 0 if problem.appliances is None else problem.appliances.power_kw.shape[1]
+    return (*names, *(f"appliance_{n}" for n in range(runs)))
+
+
+@dataclass(frozen=True)
+class _Device:
+    """One storage of all homes and its boxes (inlet, outlet or None): power, cost, presence, gain."""
+
+    start: Floats
+    low: Floats
+    high: Floats
+    price_low: Floats
+    price_high: Floats
+    end_cost: Floats
+    keep: Floats
+    drift: Floats
+    hard: bool
+    inlet: tuple[Floats, Floats, Floats]
+    outlet: tuple[Floats, Floats, Floats] | None
+    """Most power [kW], cost [EUR/kWh], gain per kWh; the outlet's gain is negative."""
+
+
+def as_storages(problem: FleetProblem, load_kw: Floats) -> Storages:
+    """The solver's form of `problem`; `load_kw` (N, T) is the load without a decision, chosen runs included."""
+    shape, hours, meter = load_kw.shape, problem.hours, problem.meter
+    price = 0.0 if problem.fleet_price is None else problem.fleet_price
+    generation = meter.pv_kw + meter.wind_kw
+    own_sell = np.minimum(meter.sell, meter.buy - PRICE_GAP)
+    buy, sell = meter.buy + price, own_sell + price
+    devices = _devices(problem)
+    boxes = [(device, box) for device, d in enumerate(devices) for box in (d.inlet, d.outlet) if box is not None]
+    count = SEGMENTS + len(boxes)
+    high, cost, sigma, gain = (np.empty((count, *shape)) for _ in range(4))
+    of = np.full(count, len(devices), dtype=np.int64)
+    limits: tuple[Floats | float, ...] = (
+        meter.import_limit_kw[:, None],
+        MOST_OVER_KW,
+        meter.export_limit_kw,
+        generation,
+    )
+    prices: tuple[Floats | float, ...] = (buy, buy + problem.penalties.over_eur_per_kwh, -sell, CURTAIL_EUR_PER_KWH)
+    for j, (limit, tariff, sign) in enumerate(zip(limits, prices, (-1.0, -1.0, 1.0, 1.0), strict=True)):
+        _box(j, (high, cost, sigma, gain), (limit, tariff, 0.0), hours, sign)
+    for j, (device, (limit, tariff, per_kwh)) in enumerate(boxes, SEGMENTS):
+        of[j] = device
+        sign = 1.0 if boxes[j - SEGMENTS][1] is devices[device].inlet else -1.0
+        _box(j, (high, cost, sigma, gain), (limit, tariff, per_kwh), hours, sign)
+
+    def stacked(name: str, own: tuple[int, ...]) -> Floats:
+        made = np.empty((len(devices), *own))
+        for n, device in enumerate(devices):
+            made[n] = getattr(device, name)
+        return made
+
+    per_step = {name: stacked(name, shape) for name in ("low", "high", "price_low", "price_high", "keep", "drift")}
+    per_home = {name: stacked(name, shape[:1]) for name in ("start", "end_cost")}
+    return Storages(
+        hours=hours, base_kw=load_kw - generation, of=of, high_kw=high, cost=cost, sigma=sigma, gain=gain,
+        hard=np.array([device.hard for device in devices], dtype=bool), limit_kw=meter.import_limit_kw,
+        export_kw=np.array(meter.export_limit_kw), generation_kw=generation, buy=np.array(meter.buy), sell=own_sell,
+        over=problem.penalties.over_eur_per_kwh, **per_step, **per_home,
+    )  # fmt: skip
+
+
+def _box(j: int, into: tuple[Floats, ...], values: tuple[Floats | float, ...], hours: Floats, sign: float) -> None:
+    """Fill box `j`. An absent one becomes a box of 1 kW that costs and moves nothing, so that no bounds meet."""
+    high, cost, sigma, gain = into
+    limit, tariff, per_kwh = values
+    high[j] = limit
+    here = high[j] > LEAST_KW
+    high[j][~here] = 1.0
+    cost[j] = hours * tariff * here
+    sigma[j] = sign * here
+    gain[j] = hours * per_kwh * here
+
+
+def _devices(problem: FleetProblem) -> list[_Device]:
+    devices = []
+    if problem.battery is not None:
+        devices.append(_battery(problem.battery, problem))
+    if problem.ev is not None:
+        devices.append(_ev(problem.ev, problem))
+    if problem.heat_pump is not None:
+        devices.append(_heat_pump(problem.heat_pump, problem))
+    if problem.appliances is not None:
+        runs = problem.appliances.power_kw.shape[1]
+        devices += [_appliance(problem.appliances, n, problem) for n in range(runs)]
+    return devices
+
+
+def _battery(battery: Battery, problem: FleetProblem) -> _Device:
+    has = battery.capacity_kwh > 0
+    bound, one = np.array(problem.penalties.bound_eur_per_kwh), np.array(1.0)
+    return _Device(
+        start=np.where(has, battery.energy_kwh, 0.5),
+        low=np.where(has, np.minimum(battery.floor_kwh, battery.energy_kwh), 0.0)[:, None],
+        high=np.where(has, battery.capacity_kwh, 1.0)[:, None],
+        price_low=bound,
+        price_high=bound,
+        end_cost=np.where(has, -battery.end_value_eur_per_kwh, 0.0),
+        keep=one,
+        drift=np.array(0.0),
+        hard=True,
+        inlet=(
+            np.where(has, battery.charge_kw, 0.0)[:, None],
+            battery.wear_eur_per_kwh[:, None],
+            battery.charge_efficiency[:, None],
+        ),
+        outlet=(
+            np.where(has, battery.discharge_kw, 0.0)[:, None],
+            battery.wear_eur_per_kwh[:, None],
+            -1 / battery.discharge_efficiency[:, None],
+        ),
+    )
+
+
+def _ev(ev: Ev, problem: FleetProblem) -> _Device:
+    has, hours = (ev.capacity_kwh > 0)[:, None], problem.hours
+    most = (ev.charge_kw * ev.charge_efficiency)[:, None] * ev.here * hours - ev.trip_kwh
+    reach = np.empty(most.shape)
+    energy = ev.energy_kwh.copy()
+    for t in range(problem.steps):
+        energy = np.minimum(energy + most[:, t], ev.capacity_kwh)
+        reach[:, t] = energy
+    # A floor that holds whatever is done; what it cannot be is no relaxation, the car came home that empty.
+    lowest = ev.energy_kwh[:, None] - np.cumsum(ev.trip_kwh, axis=1)
+    floor = np.minimum(ev.floor_kwh, np.minimum(reach, np.maximum(lowest, 0)))
+    wanted = ev.target_kwh > floor
+    price = problem.penalties
+    return _Device(
+        start=np.where(has[:, 0], ev.energy_kwh, 0.5),
+        low=np.where(has, np.where(wanted, ev.target_kwh, floor), 0.0),
+        high=np.where(has, ev.capacity_kwh[:, None], 1.0),
+        price_low=np.where(wanted, price.ev_short_eur_per_kwh, price.bound_eur_per_kwh),
+        price_high=np.array(price.bound_eur_per_kwh),
+        end_cost=np.where(has[:, 0], -ev.end_value_eur_per_kwh, 0.0),
+        keep=np.array(1.0),
+        drift=np.where(has, -ev.trip_kwh, 0.0),
+        hard=True,
+        inlet=(ev.charge_kw[:, None] * ev.here * has, np.array(0.0), ev.charge_efficiency[:, None]),
+        outlet=(
+            ev.discharge_kw[:, None] * ev.here * has,
+            ev.wear_eur_per_kwh[:, None],
+            -1 / ev.discharge_efficiency[:, None],
+        ),
+    )
+
+
+def _heat_pump(pump: HeatPump, problem: FleetProblem) -> _Device:
+    has, hours = (pump.power_kw > 0)[:, None], problem.hours
+    price = np.where(has, hours * pump.discomfort_eur_per_k_h, 1.0)
+    return _Device(
+        start=np.where(has[:, 0], pump.indoor_c, 0.5),
+        low=np.where(has, pump.low_c, 0.0),
+        high=np.where(has, pump.high_c, 1.0),
+        price_low=price,
+        price_high=price,
+        end_cost=np.where(has[:, 0], -pump.end_value_eur_per_k, 0.0),
+        keep=np.where(has, pump.left, 1.0),
+        drift=np.where(has, pump.drift_c, 0.0),
+        hard=False,
+        inlet=(pump.power_kw[:, None] * has, np.array(0.0), pump.warm_c_per_kw / hours),
+        outlet=None,
+    )
+
+
+def _appliance(appliances: Appliances, run: int, problem: FleetProblem) -> _Device:
+    energy, power = appliances.energy_kwh[:, run], appliances.power_kw[:, run]
+    first, last = appliances.first[:, run][:, None], appliances.last[:, run][:, None]
+    step = np.arange(problem.steps)[None, :]
+    has = (energy > 0) & (power > 0)
+    here = (step >= first) & (step <= last) & has[:, None]
+    due = (step == np.minimum(last, problem.steps - 1)) & has[:, None]
+    return _Device(
+        start=np.where(has, 0.0, 0.5),
+        low=np.where(due, energy[:, None], -1.0),
+        high=np.where(has, energy, 1.0)[:, None],
+        price_low=np.where(due, problem.penalties.appliance_short_eur_per_kwh, 1.0),
+        price_high=np.array(problem.penalties.bound_eur_per_kwh),
+        end_cost=np.array(0.0),
+        keep=np.array(1.0),
+        drift=np.array(0.0),
+        hard=True,
+        inlet=(power[:, None] * here, np.array(0.0), np.array(1.0)),
+        outlet=None,
+    )
