@@ -16,6 +16,7 @@ import numpy as np
 from e2sim.attacks import AgentAttack, attack_on, clock_offset_s, under_way
 from e2sim.grid.microgrids import Microgrids
 from e2sim.grid.residential import Residential, make_residential
+from e2sim.ran.aggregation import AggregationLink
 from e2sim.ran.cells import Cell
 from e2sim.ran.encryption import Encryption
 from e2sim.ran.flexe import FlexeCalendar
@@ -163,6 +164,12 @@ class Network:
         self._next_s: float | None = next(self._instants, None)
         self._slow_s = scenario.start_s
         streams = Streams(scenario.seed)
+        self._links = [
+            (entry.nodes or tuple(node.e2_node_id for node in scenario.nodes), AggregationLink(
+                entry.capacity_gbps, len(scenario.nodes[0].slices), buffer_mbit=entry.buffer_mbit,
+            ))
+            for entry in scenario.aggregation
+        ]  # fmt: skip
         self.nodes: dict[str, Node] = {}
         for spec in scenario.nodes:
             given = None if parts is None else parts.get(spec.e2_node_id, GridParts())
@@ -208,13 +215,22 @@ class Network:
         offset_s = round(end_s - scenario.start_s, 3)
         on_grid = abs(offset_s / scenario.grid_step_s - round(offset_s / scenario.grid_step_s)) < 1e-9
         slow_dt_s = end_s - self._slow_s if on_grid or end_s >= scenario.end_s - 1e-6 else 0.0
-        samples = [self._step_node(node, end_s, dt_s, slow_dt_s) for node in self.nodes.values()]
+        ran = self._step_ran(end_s, dt_s)
+        samples = [self._step_node(node, end_s, dt_s, slow_dt_s, ran[name]) for name, node in self.nodes.items()]
         if slow_dt_s:
             self._slow_s = end_s
         self.now_s = end_s
         return samples
 
-    def _step_node(self, node: Node, end_s: float, dt_s: float, slow_dt_s: float) -> NodeSample:
+    def _step_ran(self, end_s: float, dt_s: float) -> dict[str, RanSample]:
+        """Slices of all nodes, then the links that nodes share."""
+        samples = {name: node.ran.step(end_s, dt_s) for name, node in self.nodes.items()}
+        for names, link in self._links:
+            departed = [self.nodes[name].ran.queues.departed_mbit for name in names]
+            samples |= dict(zip(names, link.join([samples[name] for name in names], departed), strict=True))
+        return samples
+
+    def _step_node(self, node: Node, end_s: float, dt_s: float, slow_dt_s: float, ran: RanSample) -> NodeSample:
         first_id = self.scenario.nodes[0].e2_node_id
         mine = [attack for attack in self.scenario.attacks if (attack.node or first_id) == node.e2_node_id]
         attacks = under_way(mine, end_s - dt_s - self.scenario.start_s)
@@ -226,7 +242,6 @@ class Network:
                 for table in part.step(end_s, span_s):
                     tables[table.kind] = table
                     spans[table.kind] = span_s
-        ran = node.ran.step(end_s, dt_s)
         stamp_s = end_s + clock_offset_s(attacks)
         node.latest = NodeSample(end_s, dt_s, stamp_s, ran, tables, spans)
         for listener in self.listeners:

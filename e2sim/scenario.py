@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError
 from e2sim.scenario_checks import CODE, inconsistencies
 from e2sim.scenario_parts import (
     MILLISECONDS,
+    AggregationSpec,
     AttackSpec,
     FaultSpec,
     ImpairmentSpec,
@@ -50,6 +51,8 @@ class Scenario(FrozenModel):
     """Spans in which the fast loops run; the rest is fast-forwarded by the grid step."""
     nodes: tuple[NodeSpec, ...] = Field(min_length=1, max_length=256)
     """E2 nodes."""
+    aggregation: tuple[AggregationSpec, ...] = ()
+    """Links that nodes share."""
     faults: tuple[FaultSpec, ...] = ()
     """Feeder faults."""
     attacks: tuple[AttackSpec, ...] = ()

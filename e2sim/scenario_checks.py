@@ -28,7 +28,7 @@ def inconsistencies(scenario: Scenario) -> list[Fault]:
             faults.append(Fault(CODE, f"{path}.gnb_id", node.e2_node_id, "a node id that no other node has"))
         seen.add(node.e2_node_id)
         faults.extend([*_slice_faults(node, path), *_gate_faults(node, path)])
-    return [*faults, *_event_faults(scenario), *_other_event_faults(scenario)]
+    return [*faults, *_aggregation_faults(scenario), *_event_faults(scenario), *_other_event_faults(scenario)]
 
 
 def _clock_faults(scenario: Scenario) -> Iterator[Fault]:
@@ -79,6 +79,23 @@ def _gate_faults(node: NodeSpec, path: str) -> Iterator[Fault]:
     roles = {entry.role for entry in node.slices}
     for role in sorted(roles - {role for gate in node.transport.gates for role in gate}):
         yield Fault(CODE, f"{path}.transport.gates", role, "at least one open window per slice")
+
+
+def _aggregation_faults(scenario: Scenario) -> Iterator[Fault]:
+    ids = [node.e2_node_id for node in scenario.nodes]
+    taken: set[str] = set()
+    for index, link in enumerate(scenario.aggregation):
+        path = f"aggregation.{index}.nodes"
+        members = link.nodes or tuple(ids)
+        for name in members:
+            if name not in ids:
+                yield Fault(CODE, path, name, "nodes of this scenario", nearest(name, ids))
+            elif name in taken:
+                yield Fault(CODE, path, name, "each node on one aggregation link, once")
+            taken.add(name)
+        roles = {tuple(entry.role for entry in node.slices) for node in scenario.nodes if node.e2_node_id in members}
+        if len(roles) > 1:
+            yield Fault(CODE, path, str(sorted(roles)), "nodes with the same slices in the same order")
 
 
 def _event_faults(scenario: Scenario) -> Iterator[Fault]:

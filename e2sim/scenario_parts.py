@@ -16,7 +16,8 @@ from e2sim.ran.catalogue import DEFAULT_TERMINALS
 from ric.config import FrozenModel
 
 __all__ = [
-    "AttackSpec", "CellSpec", "FaultSpec", "ImpairmentSpec", "LinkEventSpec", "NodeSpec", "PolicyEventSpec",
+    "AggregationSpec", "AttackSpec", "CellSpec", "FaultSpec", "ImpairmentSpec", "LinkEventSpec", "NodeSpec",
+    "PolicyEventSpec",
     "RecordingSpec", "RestartSpec", "SliceSpec", "TrafficEventSpec", "TransportSpec", "WindowSpec",
 ]  # fmt: skip
 
@@ -151,6 +152,17 @@ class NodeSpec(FrozenModel):
     def e2_node_id(self) -> str:
         """Node id as xApps know it, "<plmn>-<gNB id hex>"."""
         return f"{self.plmn_id}-{self.gnb_id:x}"
+
+
+class AggregationSpec(FrozenModel):
+    """A link that several nodes share behind their own: it couples what they can carry."""
+
+    nodes: tuple[NodeId, ...] = ()
+    """Nodes on the link; empty means all of the scenario. All have the same slices in the same order."""
+    capacity_gbps: float = Field(gt=0, le=10_000)
+    """Rate of the link, each direction [Gb/s]; slices wait in their order."""
+    buffer_mbit: float = Field(default=5_000.0, gt=0, le=1_000_000)
+    """Room of its queue, each direction [Mbit]; what does not fit is lost, the last slices' first."""
 
 
 class FaultSpec(FrozenModel):

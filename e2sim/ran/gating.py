@@ -21,6 +21,7 @@ Floats = NDArray[np.float64]
 
 TINY_MS, TINY_MBIT = 1e-12, 1e-10
 ONE_BIT_MBIT = 1e-6
+EVER_MS, LEAST_GBPS = 1e9, 0.1
 
 
 @compiled
@@ -125,7 +126,8 @@ class GatedHops:
     def run(self, inflow_mbit: Floats, step_ms: float) -> GateDelay:
         """Pass `inflow_mbit` (T, S) [Mbit per step], spread evenly over each step; what its bits waited, (S,) each.
 
-        Bits still waiting at the end are followed on at the period's mean rates.
+        Bits still waiting at the end are followed on at the period's mean rates, and at last at their slice's mean
+        outflow (at least 0.1 Gb/s, so that a starved slice's wait stays a number).
         """
         steps, slices = inflow_mbit.shape
         gates = self.hop.gates
@@ -143,13 +145,20 @@ class GatedHops:
             flow = _pass_hop(flow, self.backlog_mbit[k], gates.open_gates, shape, at_ms)
             rest = _pass_hop(rest, self.backlog_mbit[k].copy(), gates.open_gates, shape, end_ms)
         self._at_us = (self._at_us + steps * step_ms * 1e3) % gates.cycle_us
-        outflow = np.concatenate((flow, rest))
+        outflow = np.concatenate((flow, rest, _ever_after(flow, rest)))
         found = np.array([_delays(given, outflow, float(waiting[s]), 1 + s, steps) for s in range(slices)])
         volume = np.where(found[:, 0] > 0, found[:, 0], 1.0)
         mean = found[:, 1] / volume
         variance = np.maximum(found[:, 2] / volume - mean**2, 0.0)
         load = inflow_mbit.mean(axis=0) / (self.hop.line_gbps * step_ms)
         return with_blocking(self.hop, GateDelay(mean, variance, found[:, 3]), load)
+
+
+def _ever_after(flow: Floats, rest: Floats) -> Floats:
+    """A last segment (1, 1 + S) that serves whatever is left at the mean outflow."""
+    both = np.concatenate((flow, rest))
+    rates = np.maximum(both[:, 0] @ both[:, 1:] / both[:, 0].sum(), LEAST_GBPS)
+    return np.concatenate(([EVER_MS], rates))[None]
 
 
 def gating_bound_applies(hop: TsnHop, peak_mbps: Floats) -> NDArray[np.bool_]:

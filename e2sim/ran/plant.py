@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -20,12 +20,17 @@ from e2sim.ran.encryption import Encryption
 from e2sim.ran.queues import STEP_MS, PeriodStats, add_fixed, stats_of
 from e2sim.ran.tsn import TsnHop, default_gates, gate_delay
 
-__all__ = ["STATIC_SLOTS", "PlantSettings", "PlantState", "serve", "serve_drawn", "stream_keys"]
+__all__ = [
+    "STATIC_SLOTS", "PlantSettings", "PlantState", "SharedLinks", "pass_shared_links", "serve", "serve_drawn",
+    "stream_keys",
+]  # fmt: skip
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Keys = NDArray[np.uint64]
 
+LEAST_MBPS = 100.0
+"""A slice starved on a shared link counts as served by this, so that its wait stays a number."""
 STATIC_SLOTS = (5, 10, 5)
 """The static 25/50/25 split [slot]."""
 
@@ -109,6 +114,49 @@ def serve_drawn(
     else:
         list(_pool(threads).map(run, parts))
     return _measured(state, sums, level, slots, steps, settings)
+
+
+@dataclass(frozen=True)
+class SharedLinks:
+    """G aggregation links: which one each node is on (N,), their rates (G,) [Mb/s], and the room of each [Mbit]."""
+
+    group: Ints
+    capacity_mbps: Floats
+    buffer_mbit: float = 5_000.0
+
+
+def pass_shared_links(backlog_mbit: Floats, stats: PeriodStats, links: SharedLinks) -> tuple[Floats, PeriodStats]:
+    """Pass what nodes delivered over the links that they share; backlogs (G, S) [Mbit] before and after.
+
+    Fluid at the period's mean rates, slices in strict priority: waits below saturation are left out. What does not fit
+    is lost, the last slices' first. `e2sim/ran/aggregation.py` measures the same burst by burst.
+    """
+    period_s, slices = stats.period_s, backlog_mbit.shape[-1]
+    came = np.zeros_like(backlog_mbit)
+    np.add.at(came, links.group, stats.delivered_mbit)
+    free = np.array(links.capacity_mbps, dtype=np.float64)
+    after, mean, square, longest = (np.zeros_like(backlog_mbit) for _ in range(4))
+    for s in range(slices):
+        served = np.maximum(free, LEAST_MBPS)
+        before = backlog_mbit[:, s]
+        change = came[:, s] - free * period_s
+        after[:, s] = np.maximum(before + change, 0.0)
+        # The backlog moves in a straight line for this share of the period, then stays.
+        moving = np.minimum(1.0, np.abs(after[:, s] - before) / np.maximum(np.abs(change), 1e-9))
+        mean[:, s] = (moving * (before + after[:, s]) / 2 + (1 - moving) * after[:, s]) / served * 1e3
+        both = before**2 + before * after[:, s] + after[:, s] ** 2
+        square[:, s] = (moving * both / 3 + (1 - moving) * after[:, s] ** 2) / served**2 * 1e6
+        longest[:, s] = np.maximum(before, after[:, s]) / served * 1e3
+        free = np.maximum(free - (before + came[:, s] - after[:, s]) / period_s, 0.0)
+    # The room goes to the first slices.
+    kept = np.minimum(after, np.maximum(links.buffer_mbit - (np.cumsum(after, axis=1) - after), 0.0))
+    share = np.divide(stats.delivered_mbit, came[links.group], out=np.zeros_like(stats.delivered_mbit),
+                      where=came[links.group] > 0)  # fmt: skip
+    lost = np.minimum((after - kept)[links.group] * share, stats.delivered_mbit)
+    variance = np.maximum(square - mean**2, 0.0)
+    stats = add_fixed(stats, mean[links.group], variance[links.group], longest[links.group])
+    passed = replace(stats, delivered_mbit=stats.delivered_mbit - lost, dropped_mbit=stats.dropped_mbit + lost)
+    return kept, passed
 
 
 def stream_keys(seeds: Keys, period: int, slices: int = 3) -> Keys:
