@@ -11,7 +11,7 @@ from ric.errors import TwinRicError
 from ric.pb.twinric.e2ap.v1 import e2ap_pb2 as pb
 
 __all__ = [
-    "Answered", "ConfigurationChanged", "Effect", "FunctionsChanged", "Indicated", "NodeReady", "NodeReset",
+    "Answered", "ConfigurationChanged", "Effect", "FunctionsChanged", "Indicated", "Missed", "NodeReady", "NodeReset",
     "PendingKey", "Refused", "RicIdentity", "Send",
 ]  # fmt: skip
 
@@ -64,6 +64,13 @@ class Indicated:
 
 
 @dataclass(frozen=True)
+class Missed:
+    """That many indications of a node were numbered and never came."""
+
+    number: int
+
+
+@dataclass(frozen=True)
 class Answered:
     """The node answered a request of the RIC: a response message, or why it refused."""
 
@@ -86,5 +93,5 @@ class Refused:
 
 
 Effect: TypeAlias = (
-    Send | NodeReady | FunctionsChanged | ConfigurationChanged | Indicated | Answered | NodeReset | Refused
+    Send | NodeReady | FunctionsChanged | ConfigurationChanged | Indicated | Missed | Answered | NodeReset | Refused
 )

@@ -20,6 +20,7 @@ from ric.e2.effects import (
     Effect,
     FunctionsChanged,
     Indicated,
+    Missed,
     NodeReady,
     NodeReset,
     PendingKey,
@@ -66,6 +67,7 @@ class NodeProcedures:
     _heard_s: float = field(init=False)
     _pending: dict[PendingKey, _Pending] = field(default_factory=dict)
     _subscribed: dict[RicRequestId, int] = field(default_factory=dict)
+    _serials: dict[RicRequestId, int] = field(default_factory=dict)
     _ended: deque[RicRequestId] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     _instances: dict[int, int] = field(default_factory=lambda: {SUBSCRIPTIONS: 0, CONTROLS: 0})
     _transaction: int = 0
@@ -93,6 +95,7 @@ class NodeProcedures:
         """RIC Subscription Request; its request id is known to indications from now on. Raises E2-STATE, LIMIT-RATE."""
         key = self._open("subscription", SUBSCRIPTIONS, ran_function_id)
         self._subscribed[key[1]] = ran_function_id
+        self._serials.pop(key[1], None)
         request = pb.RicSubscriptionRequest(
             ric_request_id=key[1].to_wire(), ran_function_id=ran_function_id, event_trigger=event_trigger,
             actions=actions,
@@ -223,7 +226,16 @@ class NodeProcedures:
             raise TwinRicError("E2-REQUEST-UNKNOWN", "ric_request_id", str(request), "an open subscription")
         if ran_function_id != message.ran_function_id:
             raise TwinRicError("E2-RANGE", "ran_function_id", message.ran_function_id, str(ran_function_id))
-        return [Indicated(request, message)]
+        number, before = message.indication_sn, self._serials.get(request)
+        self._serials[request] = number
+        if before is None or (not number and not before):
+            return [Indicated(request, message)]  # the first one, or a node that does not number them
+        ahead = (number - before) % MAX_INSTANCES
+        if not 1 <= ahead < MAX_INSTANCES // 2:
+            self._serials[request] = before
+            accepted = f"one that follows {before}"
+            return [Refused(TwinRicError("E2-STATE", "indication_sn", number, accepted, "It came before: ignored."))]
+        return [Indicated(request, message)] if ahead == 1 else [Missed(ahead - 1), Indicated(request, message)]
 
     def _control_acknowledge(self, pdu: pb.E2apPdu) -> list[Effect]:
         message = pdu.ric_control_acknowledge
@@ -282,7 +294,7 @@ class NodeProcedures:
         """The request that an answer is for; None when it is late. Raises TwinRicError when there never was one."""
         pending = self._pending.get(key)
         if pending is None:
-            if key[1] in self._ended:
+            if key[1] in self._ended and key[1].requestor_id == _REQUESTORS[key[0]]:
                 return None
             raise TwinRicError("E2-REQUEST-UNKNOWN", "ric_request_id", str(key[1]), f"an open {_PROCEDURES[key[0]]}")
         if pending.ran_function_id != ran_function_id:
@@ -371,6 +383,7 @@ _HANDLERS: Mapping[str, Callable[[NodeProcedures, pb.E2apPdu], list[Effect]]] = 
     "error_indication": NodeProcedures._error_report,
     "keep_alive": NodeProcedures._keep_alive,
 }
+_REQUESTORS = {"subscription": SUBSCRIPTIONS, "delete": SUBSCRIPTIONS, "control": CONTROLS, "reset": 0}
 _PROCEDURES = {
     "subscription": "RIC Subscription", "delete": "RIC Subscription Delete", "control": "RIC Control",
     "reset": "Reset",

@@ -19,6 +19,7 @@ from ric.e2.effects import (
     Effect,
     FunctionsChanged,
     Indicated,
+    Missed,
     NodeReady,
     NodeReset,
     PendingKey,
@@ -224,6 +225,8 @@ class E2Termination:
             link.send(effect.pdu)
         elif isinstance(effect, Answered):
             link.answer(effect.key, effect.result)
+        elif isinstance(effect, Missed):
+            self._metrics.count_dropped("e2_node", effect.number)
         elif isinstance(effect, Refused):
             self._metrics.count_refused(effect.error.code)
             logger("e2_termination").warning("E2AP PDU refused", peer=link.peer, fault=str(effect.error))
