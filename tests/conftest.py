@@ -14,6 +14,20 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--long` runs what is too long for every day."""
+    parser.addoption("--long", action="store_true", help="run tests marked `long` too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what is marked `long`, saying how to run it."""
+    if config.getoption("--long"):
+        return
+    for item in items:
+        if item.get_closest_marker("long"):
+            item.add_marker(pytest.mark.skip(reason="long; run with --long"))
+
+
 @pytest.fixture(scope="session")
 def kafka_tools() -> ModuleType:
     """`tools/kafka/broker.py` as a module; a machine without any Kafka fails the tests that ask for it."""
