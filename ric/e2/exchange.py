@@ -159,7 +159,7 @@ class E2Exchange:
             request, answer = self.termination.begin_subscription(
                 spec.e2_node_id, function.ran_function_id, spec.event_trigger, spec.actions
             )
-            self.manager.requested(subscription, request)
+            self.manager.requested(subscription, request, function.ran_function_id)
             await answer
         except TwinRicError as error:
             self.metrics.count_refused(error.code)
@@ -264,12 +264,16 @@ class E2Exchange:
 
     def node_ready(self, view: NodeView) -> None:
         """Subscribe (again) what waits for this node; end what it does not offer any more."""
-        offered = {function.oid for function in view.functions}
+        offered = {function.oid: function.ran_function_id for function in view.functions}
         for subscription in list(self.manager.subscriptions()):
-            if subscription.spec.e2_node_id == view.e2_node_id and subscription.spec.oid not in offered:
+            if subscription.spec.e2_node_id != view.e2_node_id:
+                continue
+            if subscription.spec.oid not in offered:
                 accepted = "a RAN function that the node still offers"
                 error = TwinRicError("E2-FUNCTION-UNKNOWN", "service_model", subscription.spec.oid, accepted)
                 self.manager.refused(subscription, error)
+            elif subscription.request is not None and subscription.ran_function_id not in offered.values():
+                self.manager.function_lost(subscription)  # another function offers the same service model
         for subscription in self.manager.node_ready(view.e2_node_id):
             self._spawn(self._reopen(subscription))
         for internal in self._internal:

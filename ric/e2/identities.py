@@ -18,6 +18,7 @@ __all__ = [
     "check_keep_alive",
     "read_functions",
     "read_identity",
+    "updated_view",
 ]
 
 PLMN = re.compile(r"\d{5,6}", re.ASCII)
@@ -153,6 +154,25 @@ def read_functions(
             number, revision = message.ran_function_id, message.revision
             accepted.append(RanFunction(number, message.oid, revision, message.definition))
     return tuple(accepted), rejected
+
+
+def updated_view(
+    view: NodeView, update: pb.RicServiceUpdate
+) -> tuple[NodeView, tuple[RanFunction, ...], dict[int, TwinRicError]]:
+    """The node after a RIC Service Update, the functions that changed, and by id why others were rejected.
+
+    Raises TwinRicError as :func:`read_functions` does, and E2-FUNCTION-UNKNOWN for an id that the node does not have.
+    """
+    kept = {function.ran_function_id: function for function in view.functions}
+    changed, rejected = read_functions([*update.added, *update.modified], "ran_functions")
+    unknown = [function.ran_function_id for function in update.modified if function.ran_function_id not in kept]
+    unknown += [number for number in update.deleted if number not in kept]
+    if unknown:
+        raise TwinRicError("E2-FUNCTION-UNKNOWN", "ran_function_id", unknown[0], f"one of {sorted(kept)}")
+    for number in update.deleted:
+        kept.pop(number, None)
+    kept |= {function.ran_function_id: function for function in changed}
+    return NodeView(view.identity, tuple(kept.values()), view.keep_alive_ms), changed, rejected
 
 
 def _function_faults(message: pb.RanFunction, where: str) -> list[Fault]:

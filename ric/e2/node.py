@@ -29,6 +29,7 @@ CONNECT = "/twinric.e2ap.v1.E2Termination/Connect"
 ANSWER_S = 5.0
 OUTBOUND = 1_024
 STALL_S = 0.1
+LONGEST_WAIT_S = 60.0
 _ANSWERS = frozenset({
     "ric_service_update_acknowledge", "ric_service_update_failure", "e2_node_configuration_update_acknowledge",
     "e2_node_configuration_update_failure", "reset_response",
@@ -69,6 +70,7 @@ class E2NodeConnection:
         self._serials: dict[RicRequestId, int] = {}
         self._transaction = 0
         self._heard_s = 0.0
+        self._asked_to_wait_s = 0.0
         self._stopping = False
         self._session_task: asyncio.Task[None] | None = None
         self._running: asyncio.Task[None] | None = None
@@ -137,7 +139,10 @@ class E2NodeConnection:
         modified: Sequence[RanFunctionHandler] = (),
         deleted: Sequence[int] = (),
     ) -> None:
-        """RIC Service Update. Raises TwinRicError when the RIC refuses it; then nothing has changed."""
+        """RIC Service Update; functions that the RIC rejects alone are logged and not offered.
+
+        Raises TwinRicError when the RIC refuses it all; then nothing has changed.
+        """
         update = pb.RicServiceUpdate(
             added=[handler.definition.to_wire() for handler in added],
             modified=[handler.definition.to_wire() for handler in modified], deleted=deleted,
@@ -145,9 +150,13 @@ class E2NodeConnection:
         answer = await self._ask(pb.E2apPdu(ric_service_update=update), "RIC Service Update")
         if answer.HasField("ric_service_update_failure"):
             raise error_of(answer.ric_service_update_failure.cause, "RIC Service Update")
+        rejected = answer.ric_service_update_acknowledge.rejected_ran_functions
+        self._log_rejected(rejected, "RIC Service Update")
         for handler in (*added, *modified):
-            self._requests.handlers[handler.definition.ran_function_id] = handler
+            if handler.definition.ran_function_id not in rejected:
+                self._requests.handlers[handler.definition.ran_function_id] = handler
         for number in deleted:
+            await self._requests.delete_all(number)
             self._requests.handlers.pop(number, None)
 
     async def update_configuration(self, components: Mapping[str, bytes]) -> None:
@@ -198,8 +207,8 @@ class E2NodeConnection:
                     self._log.error("E2 connection failed unexpectedly", fault=repr(error), exc_info=error)
             if loop.time() - began_s > high_s:
                 wait_s = low_s
-            await asyncio.sleep(wait_s)
-            wait_s = min(2 * wait_s, high_s)
+            await asyncio.sleep(max(wait_s, self._asked_to_wait_s))
+            wait_s, self._asked_to_wait_s = min(2 * wait_s, high_s), 0.0
 
     async def _session(self) -> None:
         self._outbound = asyncio.Queue(OUTBOUND)
@@ -251,13 +260,17 @@ class E2NodeConnection:
         if pdu is None:
             raise await self._reason_of_end(call)
         if pdu.HasField("e2_setup_failure"):
+            self._asked_to_wait_s = min(pdu.e2_setup_failure.time_to_wait_ms / 1e3, LONGEST_WAIT_S)
             raise error_of(pdu.e2_setup_failure.cause, "E2 Setup")
         if not pdu.HasField("e2_setup_response"):
             raise TwinRicError("E2-STATE", "e2ap_pdu", pdu.WhichOneof("pdu"), "e2_setup_response")
-        for number, cause in pdu.e2_setup_response.rejected_ran_functions.items():
-            fault = str(error_of(cause, "E2 Setup"))
-            self._log.warning("RAN function rejected", ran_function_id=number, fault=fault)
+        self._log_rejected(pdu.e2_setup_response.rejected_ran_functions, "E2 Setup")
         self._heard_s = asyncio.get_running_loop().time()
+
+    def _log_rejected(self, rejected: Mapping[int, pb.Cause], procedure: str) -> None:
+        for number, cause in rejected.items():
+            fault = str(error_of(cause, procedure))
+            self._log.warning("RAN function rejected", ran_function_id=number, fault=fault)
 
     async def _reason_of_end(self, call: Any) -> TwinRicError:
         code = await call.code()

@@ -107,10 +107,13 @@ class NodeRequests:
         await _cancel(self._controls)
         await self.end_session()
 
-    async def delete_all(self) -> None:
-        """Delete every subscription at its handler."""
-        subscriptions = list(self.subscriptions.values())
-        self.subscriptions.clear()
+    async def delete_all(self, ran_function_id: int | None = None) -> None:
+        """Delete every subscription, or those of one RAN function, at its handler."""
+        subscriptions = [
+            each for each in self.subscriptions.values() if ran_function_id in (None, each.ran_function_id)
+        ]
+        for subscription in subscriptions:
+            del self.subscriptions[subscription.ric_request_id]
         for subscription in subscriptions:
             handler = self.handlers.get(subscription.ran_function_id)
             if handler is not None:

@@ -35,6 +35,7 @@ from ric.e2.identities import (
     check_keep_alive,
     read_functions,
     read_identity,
+    updated_view,
 )  # fmt: skip
 from ric.errors import TwinRicError
 from ric.pb.twinric.e2ap.v1 import e2ap_pb2 as pb
@@ -127,6 +128,7 @@ class NodeProcedures:
 
     def request_reset(self, cause: TwinRicError) -> tuple[PendingKey, pb.E2apPdu]:
         """Reset Request: the node drops every subscription."""
+        self._ended.extend(self._subscribed)
         self._subscribed.clear()
         pdu = self._pdu(reset_request=pb.ResetRequest(cause=cause_of(cause)))
         key = ("reset", RicRequestId(0, pdu.transaction_id))
@@ -303,28 +305,34 @@ class NodeProcedures:
         return pending
 
     def _service_update(self, pdu: pb.E2apPdu) -> list[Effect]:
-        message, view = pdu.ric_service_update, cast(NodeView, self.view)
-        kept = {function.ran_function_id: function for function in view.functions}
+        message = pdu.ric_service_update
         try:
-            changed, rejected = read_functions([*message.added, *message.modified], "ran_functions")
-            unknown = [f.ran_function_id for f in message.modified if f.ran_function_id not in kept]
-            unknown += [number for number in message.deleted if number not in kept]
-            if unknown:
-                raise TwinRicError("E2-FUNCTION-UNKNOWN", "ran_function_id", unknown[0], f"one of {sorted(kept)}")
+            self.view, changed, rejected = updated_view(cast(NodeView, self.view), message)
         except TwinRicError as error:
             failure = pb.RicServiceUpdateFailure(cause=cause_of(error))
             answer = pb.E2apPdu(transaction_id=pdu.transaction_id, ric_service_update_failure=failure)
             return [Refused(error), Send(answer)]
-        for number in message.deleted:
-            del kept[number]
-        kept |= {function.ran_function_id: function for function in changed}
-        self.view = NodeView(view.identity, tuple(kept.values()), view.keep_alive_ms)
+        ended = [effect for number in message.deleted for effect in self._function_gone(number)]
         acknowledge = pb.RicServiceUpdateAcknowledge(
             accepted_ran_function_ids=[function.ran_function_id for function in changed],
             rejected_ran_functions={number: cause_of(error) for number, error in rejected.items()},
         )
         answer = pb.E2apPdu(transaction_id=pdu.transaction_id, ric_service_update_acknowledge=acknowledge)
-        return [Send(answer), *(Refused(error) for error in rejected.values()), FunctionsChanged(self.view)]
+        refused = [Refused(error) for error in rejected.values()]
+        return [Send(answer), *refused, *ended, FunctionsChanged(self.view)]
+
+    def _function_gone(self, number: int) -> list[Effect]:
+        """End what was asked of a RAN function that the node took away."""
+        for request in [request for request, function_id in self._subscribed.items() if function_id == number]:
+            del self._subscribed[request]
+            self._ended.append(request)
+        keys = [
+            key for key, pending in self._pending.items() if pending.ran_function_id == number and key[0] != "reset"
+        ]
+        for key in keys:
+            self.forget(key)
+        error = TwinRicError("E2-FUNCTION-UNKNOWN", "ran_function_id", number, "a RAN function that the node still has")
+        return [Answered(key, error) for key in keys]
 
     def _configuration_update(self, pdu: pb.E2apPdu) -> list[Effect]:
         components = dict(pdu.e2_node_configuration_update.component_configuration)

@@ -83,6 +83,7 @@ class MergedSubscription:
     spec: ChannelSpec
     channels: dict[str, Channel] = field(default_factory=dict)
     request: RicRequestId | None = None
+    ran_function_id: int = -1
     is_in_force: bool = False
     revision: int = 1
 
@@ -185,9 +186,10 @@ class SubscriptionManager:
 
     # Subscriptions at nodes -------------------------------------------------------------------------------------------
 
-    def requested(self, subscription: MergedSubscription, request: RicRequestId) -> None:
-        """The subscription was sent to the node under `request`; indications may come from now on."""
+    def requested(self, subscription: MergedSubscription, request: RicRequestId, ran_function_id: int = -1) -> None:
+        """The subscription was sent to a RAN function under `request`; indications may come from now on."""
         subscription.request = request
+        subscription.ran_function_id = ran_function_id
         subscription.revision += 1
         self._by_request[subscription.spec.e2_node_id, request] = subscription
 
@@ -225,6 +227,10 @@ class SubscriptionManager:
     def node_reset(self, e2_node_id: str) -> list[MergedSubscription]:
         """The node forgot its subscriptions; those to request again. Channels stay open."""
         return self._unbind_all(e2_node_id)
+
+    def function_lost(self, subscription: MergedSubscription) -> None:
+        """The RAN function that the subscription was with is gone; it is to be requested again. Channels stay open."""
+        self._unbind(subscription)
 
     def node_lost(self, e2_node_id: str, error: TwinRicError, now_s: float) -> None:
         """Tell every channel at the node. Their readers end; what comes back in time finds its channel again."""

@@ -135,3 +135,69 @@ async def test_node_handler_with_a_bug_refuses_and_the_node_lives_on(house) -> N
     node.ccc.refuse = None
     assert await client.control(node.name, CCC, header, payload) == payload
     assert node.metrics.refused.labels("e2_node", "INTERNAL")._value.get() == 1
+
+
+async def test_node_function_under_another_id_is_subscribed_again(house, make_function) -> None:
+    node, client = await house.node(), await house.client()
+    stream = client.subscribe(node.name, KPM, transaction_id="t", **TERMS)
+    first = asyncio.ensure_future(anext(stream))
+    await house.until(lambda: bool(node.kpm.subscriptions))
+    moved = make_function(RanFunction(12, kpm.OID))
+    await node.connection.update_functions(added=[moved], deleted=[kpm.RAN_FUNCTION_ID])
+    await house.until(lambda: bool(moved.subscriptions))
+    assert node.kpm.subscriptions == {}
+    (request,) = moved.subscriptions
+    await node.connection.indicate(request, 12, 0, b"h", b"moved")
+    assert await asyncio.wait_for(first, 5.0) == (b"h", b"moved")
+    await stream.aclose()
+
+
+async def test_node_function_that_goes_ends_its_subscription_and_its_control_at_once(house) -> None:
+    node, client = await house.node(), await house.client()
+    reading = asyncio.ensure_future(anext(client.subscribe(node.name, KPM, transaction_id="t", **TERMS)))
+    await house.until(lambda: bool(node.kpm.subscriptions))
+    (request,) = node.kpm.subscriptions
+    node.ccc.delay_s = 2.0
+    header, payload = ccc.encode_control((ccc.SliceRatio(s_nssai="1-000001", rrm_policy_dedicated_ratio=25),))
+    control = asyncio.ensure_future(client.control(node.name, CCC, header, payload))
+    await asyncio.sleep(0.05)
+    await node.connection.update_functions(deleted=[kpm.RAN_FUNCTION_ID, ccc.RAN_FUNCTION_ID])
+    for ended in (reading, control):
+        with pytest.raises(TwinRicError, match="E2-FUNCTION-UNKNOWN"):
+            await asyncio.wait_for(ended, 1.0)
+    assert node.kpm.subscriptions == {}
+    assert not await node.connection.indicate(request, kpm.RAN_FUNCTION_ID, 0, b"h", b"m")
+
+
+async def test_node_function_that_the_ric_rejects_is_not_offered(house, make_function) -> None:
+    node = await house.node()
+    await node.connection.update_functions(added=[make_function(RanFunction(12, "no oid"))])
+    assert 12 not in {function.ran_function_id for function in house.platform.termination.node(node.name).functions}
+    assert 12 not in node.connection._requests.handlers
+
+
+async def test_node_whose_setup_is_refused_waits_as_long_as_the_ric_says(house, make_node) -> None:
+    node = make_node(house.ports.nodes, 1, 1)  # a keep-alive of 1 ms is out of range
+    await node.connection.start()
+    await house.until(lambda: house.platform.metrics.refused.labels("ric", "E2-RANGE")._value.get() == 1)
+    await asyncio.sleep(0.3)  # the back-off alone would have dialled ten times
+    assert house.platform.metrics.refused.labels("ric", "E2-RANGE")._value.get() == 1
+    await node.connection.stop()
+
+
+async def test_reset_by_the_ric_forgives_indications_under_way(house) -> None:
+    node, client = await house.node(), await house.client()
+    stream = client.subscribe(node.name, KPM, transaction_id="t", **TERMS)
+    first = asyncio.ensure_future(anext(stream))
+    await house.until(lambda: bool(node.kpm.subscriptions))
+    (request,) = node.kpm.subscriptions
+    resetting = asyncio.ensure_future(
+        house.platform.termination.reset(node.name, TwinRicError("INTERNAL", "ric", "restart", "none"))
+    )
+    await node.connection.indicate(request, kpm.RAN_FUNCTION_ID, 0, b"h", b"late")
+    await resetting
+    await house.until(lambda: bool(node.kpm.subscriptions))
+    await node.report(b"h", b"again")
+    assert (await asyncio.wait_for(first, 5.0))[1] in (b"late", b"again")
+    assert house.platform.metrics.refused.labels("ric", "E2-REQUEST-UNKNOWN")._value.get() == 0
+    await stream.aclose()
