@@ -361,7 +361,8 @@ async def serve(app: ASGIApp, host: str, port: int, tls: TlsMaterial | None = No
         ssl_cert_reqs=ssl.CERT_REQUIRED if tls and tls.files.ca_file else ssl.CERT_NONE,
     )  # fmt: skip
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # With its protocol named, asyncio sets TCP_NODELAY; else head and body of an answer wait 40 ms for each other.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
