@@ -93,7 +93,8 @@ def make_fleet(grid: LvGrid, settings: ResidentialSettings, seed: int) -> Fleet:
     chosen = np.sort(np.argsort(-np.array(richness), kind="stable")[: settings.homes])
     household, node = household[chosen], grid.loads.node[household[chosen]]
     parts = _Parts(grid, node, rng)
-    pv, pv_profile = parts.pv(pv_of, settings.pv_share)
+    stored = np.array([float(int(n) in battery_of) for n in node])
+    pv, pv_profile = parts.pv(pv_of, settings.pv_share, stored)
     battery, battery_kw = parts.battery(battery_of, settings.battery_share, pv)
     ev, ev_kw, ev_v2g_kw, ev_profile = parts.ev(ev_of, settings.ev_share, settings.v2g_share)
     heat_kw = parts.heat(heat_of, settings.heat_pump_share)
@@ -162,12 +163,13 @@ class _Parts:
             order = order[np.argsort(-preferred[free[order]], kind="stable")]
         return free[order[:missing]]
 
-    def pv(self, of: dict[int, int], share: float) -> tuple[Floats, Ints]:
+    def pv(self, of: dict[int, int], share: float, preferred: Floats) -> tuple[Floats, Ints]:
+        """SimBench's home storages are PV storages, but stand at nodes without PV: PV is added there first."""
         own = self._own(of)
         has = own >= 0
         kwp = np.where(has, self.grid.generators.p_kw[own] if len(self.grid.generators) else 0.0, 0.0)
         profile = np.where(has, self.grid.generators.profile[own] if len(self.grid.generators) else -1, -1)
-        added = self._added(own, share)
+        added = self._added(own, share, preferred)
         kwp[added] = self.rng.uniform(4, 10, added.size).round(1)
         choice = [n for n, name in enumerate(self.grid.profile_names) if name.startswith("PV")]
         profile[added] = self.rng.choice(choice, added.size)

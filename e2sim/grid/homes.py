@@ -75,7 +75,8 @@ class HomeFleet:
         self._net_kw = np.zeros(number)
         self._totals = {name: np.zeros(number) for name in (
             "import_kwh", "export_kwh", "cost_eur", "comfort_degree_h", "pv_curtailed_kwh", "battery_throughput_kwh",
-            "v2g_kwh", "heat_pump_kwh", "over_connection_kwh", "wind_curtailed_kwh", "appliance_kwh", "co2_kg",
+            "v2g_kwh", "heat_pump_kwh", "over_connection_kwh", "wind_curtailed_kwh", "generated_kwh", "appliance_kwh",
+            "co2_kg",
         )}  # fmt: skip
 
     @property
@@ -201,6 +202,7 @@ class HomeFleet:
             ("comfort_degree_h", np.where(occupied & (own.hvac_max_kw > 0), cold, 0.0)),
             ("pv_curtailed_kwh", available - pv),
             ("wind_curtailed_kwh", wind_available - wind),
+            ("generated_kwh", available + wind_available),
             ("appliance_kwh", appliance),
             ("battery_throughput_kwh", np.abs(battery)),
             ("v2g_kwh", np.maximum(-ev, 0)),

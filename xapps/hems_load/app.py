@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from typing import ClassVar
 
 import numpy as np
@@ -17,11 +18,13 @@ from ric.decision import Reason
 from ric.e2sm import grid
 from ric.errors import TwinRicError
 from ric.runtime import App, AppRuntime
+from ric.scopes import Scope, reach_of
 from xapps.hems_load.config import HemsConfig
 from xapps.hems_load.decision import Decision
 from xapps.hems_load.fleet import FleetDecision, FleetState, decide_fleet, fall_back_fleet
 from xapps.hems_load.optimizer import Limits, Optimizer
 from xapps.hems_load.policy import POLICY_TYPE_ID, HemsPolicy
+from xapps.hems_load.solver import warm_up
 from xapps.hems_load.state import NodeMemory, check_series
 
 __all__ = ["HemsLoadApp"]
@@ -32,6 +35,11 @@ FORECAST, SCHEDULE = "demand_forecast_15min/", "storage_schedule/"
 PLAN_VALID_MS = 2 * 3600 * 1000
 TWINS = {"home_report": "home_fleet", "feeder_report": "feeder", "outlook": "outlook", "storage_report": "storage"}
 VERIFIED_KW = 1e-3
+MISSED = {
+    "cap": "import beyond the limit by {:.1f} kW, now or as planned",
+    "ramp": "import changed by {:.1f} kW more than the ramp limit allows",
+    "reserve": "{:.1f} kW of the reserve are missing",
+}
 
 
 class HemsLoadApp(App[HemsConfig, HemsPolicy, FleetState, FleetDecision]):
@@ -51,7 +59,8 @@ class HemsLoadApp(App[HemsConfig, HemsPolicy, FleetState, FleetDecision]):
         self._unanswered: dict[str, TwinState] = {}
 
     async def rebuild(self) -> None:
-        """Take the newest forecasts and storage schedules from the bus; the homes themselves report within a minute."""
+        """Make the solver ready; take the newest forecasts and schedules from the bus. The homes report by themselves."""
+        await asyncio.to_thread(warm_up)
         for topic, prefix in ((TWIN_FORECAST, FORECAST), (TWIN_DESIRED, SCHEDULE)):
             for twin in (await self.links.twins.rebuild(topic, prefix)).values():
                 self._on_twin(topic, twin)
@@ -89,7 +98,7 @@ class HemsLoadApp(App[HemsConfig, HemsPolicy, FleetState, FleetDecision]):
         states = [self._memories[node].state(node, self.config.horizon_steps) for node in due]
         nodes = tuple(state for state in states if state is not None)
         for state in nodes:
-            limits = Limits(self.config.plan_every_s, self.config.price_rounds)
+            limits = Limits(self.config.plan_every_s, self.config.price_rounds, self.config.solver_threads)
             self._optimizers.setdefault(state.node, Optimizer(limits))
         return FleetState(nodes) if nodes else None
 
@@ -99,8 +108,8 @@ class HemsLoadApp(App[HemsConfig, HemsPolicy, FleetState, FleetDecision]):
         return decide_fleet(state, policy, self._optimizers, lambda: not deadline.late)
 
     def fallback(self, state: FleetState | None, policy: HemsPolicy, reason: Reason) -> FleetDecision | None:
-        """Comfortable rooms, charging cars, no export."""
-        return None if state is None else fall_back_fleet(state, policy, reason)
+        """The last plan where the reports are fresh, else comfortable rooms, charging cars, no export."""
+        return None if state is None else fall_back_fleet(state, policy, reason, self._optimizers)
 
     async def act(self, decision: FleetDecision) -> None:
         """Publish the twins, control every node, answer the storage schedules. Raises the first node's fault."""
@@ -160,16 +169,22 @@ class HemsLoadApp(App[HemsConfig, HemsPolicy, FleetState, FleetDecision]):
             why = str(fault) if fault is not None else "no step of the schedule holds now for a unit of this node"
             await self.links.twins.acknowledge(twin, AckStatus.REJECTED, why)
 
-    def applies(self, policy: HemsPolicy) -> bool:
-        """Whether the node that the policy names is known, or may still connect."""
-        return not policy.e2_node_id or not self._memories or policy.e2_node_id in self._memories
+    def parts(self) -> Collection[Scope]:
+        """The nodes that have reported."""
+        return tuple(Scope(e2_node_id=node) for node in self._memories)
 
     def policy_outcome(self, policy: HemsPolicy, decision: FleetDecision) -> PolicyOutcome:
-        """Enforced unless the policy limits imports and a node misses the limit, now or in its plan."""
-        if policy.import_cap_kw is None and policy.dr_event is None:
-            return PolicyOutcome(True)
-        for node in decision.nodes:
-            if policy.e2_node_id in ("", node.node) and node.cap_miss_kw > 0:
-                text = f"{node.node}: import beyond the limit by {node.cap_miss_kw:.1f} kW, now or as planned"
-                return PolicyOutcome(False, "OTHER_REASON", text)
-        return PolicyOutcome(True)
+        """Enforced unless the policy sets a limit for all homes together and a node misses it, now or in its plan."""
+        asks = {
+            "cap": policy.import_cap_kw is not None or policy.dr_event is not None,
+            "ramp": policy.ramp_limit_kw_per_min is not None,
+            "reserve": policy.reserve_kw > 0,
+        }
+        texts = [
+            f"{node.node}: {MISSED[name].format(node.missed_kw[name])}"
+            for node in decision.nodes
+            if reach_of(policy).covers(Scope(e2_node_id=node.node))
+            for name, asked in asks.items()
+            if asked and node.missed_kw.get(name, 0.0) > 0
+        ]
+        return PolicyOutcome(False, "OTHER_REASON", "; ".join(texts)) if texts else PolicyOutcome(True)

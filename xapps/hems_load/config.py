@@ -15,13 +15,16 @@ class HemsConfig(AppConfig):
     stale_after_s: float = Field(default=180.0, gt=0, le=86_400)
     """No report for this long [s] leads to the safe action."""
     report_period_ms: int = Field(default=60_000, ge=1_000, le=900_000)
-    """Period of the grid indications that the app subscribes to [ms]."""
+    """Period of the grid indications that the app subscribes to [ms]; between plans the set-points follow each of them,
+    so 1000 tracks PV and load second by second."""
     plan_every_s: float = Field(default=900.0, ge=60, le=86_400)
     """Age at which a plan is made anew [s]; a policy change or a new forecast makes one sooner."""
     horizon_steps: int = Field(default=96, ge=8, le=192)
     """Steps of a plan, 15 min each."""
     price_rounds: int = Field(default=6, ge=0, le=50)
     """Most rounds of price coordination per plan where a cap binds. 0 keeps the last price."""
+    solver_threads: int = Field(default=2, ge=1, le=256)
+    """Threads that share the homes while a plan is made."""
     valid_for_s: float = Field(default=300.0, ge=30, le=3_600)
     """Set-points expire after this long [s]; the homes then return to their local control."""
     twin_valid_for_ms: int = Field(default=600_000, ge=1_000, le=86_400_000)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -25,14 +26,21 @@ class Decision:
     """Kind appliance_set_point; None where no appliance has a job in hand."""
     storage: Table | None
     reason: Reason
-    cap_miss_kw: float = 0.0
-    """Import beyond the cap or the demand-response target, now or planned [kW]; 0 where it is kept."""
+    missed_kw: Mapping[str, float] = field(default_factory=dict)
+    """By how much the fleet's limits are missed [kW]: cap (or demand-response target, now or planned), ramp, reserve; 0
+    where they are kept."""
     plan: Table | None = None
     """What the homes plan to import together, kind fleet_plan, where this cycle made new plans for all of them."""
 
     @classmethod
     def of(
-        cls, state: State, points: SetPoints, *, reason: Reason, cap_miss_kw: float = 0.0, plan: Table | None = None
+        cls,
+        state: State,
+        points: SetPoints,
+        *,
+        reason: Reason,
+        missed_kw: Mapping[str, float] | None = None,
+        plan: Table | None = None,
     ) -> Decision:
         """The decision that puts `points` and the storage schedule in force."""
         columns = {
@@ -41,7 +49,7 @@ class Decision:
         }  # fmt: skip
         table = Table("home_set_point", state.homes.ids, columns, state.source_time_ns)
         appliances, storage = appliance_set_point(state, points), storage_set_point(state)
-        return cls(state.node, state.source_time_ns, table, appliances, storage, reason, cap_miss_kw, plan)
+        return cls(state.node, state.source_time_ns, table, appliances, storage, reason, missed_kw or {}, plan)
 
 
 def appliance_set_point(state: State, points: SetPoints) -> Table | None:

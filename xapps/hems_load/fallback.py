@@ -14,7 +14,7 @@ from xapps.hems_load.projection import project
 from xapps.hems_load.state import State
 from xapps.hems_load.tracking import SetPoints
 
-__all__ = ["hold_comfort"]
+__all__ = ["comfort_points", "hold_comfort"]
 
 ABOVE_LOW_K = 1.0
 """Where in the comfort band the rooms are held, above its lower bound [K]."""
@@ -23,6 +23,11 @@ _PULL_KW_PER_K = 1.0
 
 
 def hold_comfort(state: State, policy: HemsPolicy, reason: Reason) -> Decision:
+    """The projected :func:`comfort_points` as a decision."""
+    return Decision.of(state, project(state, comfort_points(state), policy).points, reason=reason)
+
+
+def comfort_points(state: State) -> SetPoints:
     """Set-points that need no forecast, no price and no fresh report.
 
     Heat pumps give what holds a room 1 K above its lower bound at the outdoor temperature last seen; cars charge at
@@ -35,11 +40,8 @@ def hold_comfort(state: State, policy: HemsPolicy, reason: Reason) -> Decision:
     heat = homes.heat_loss_kw_per_k * (wanted - outdoor) + _PULL_KW_PER_K * (wanted - report["indoor_c"])
     hvac = np.clip(heat / cop_at(homes, outdoor)[:, 0], 0, homes.hvac_max_kw)
     charging = (report["ev_connected"] > 0.5) & (report["ev_soc"] < report["ev_target_soc"])
-    ev = np.where(charging, homes.ev_max_kw, 0.0)
-    run = state.jobs.left_h > 0  # a job starts when its window opens, as without the app
-    points = SetPoints(np.zeros(len(homes)), ev, hvac, none := np.zeros(len(homes)), none, run)
+    ev, none = np.where(charging, homes.ev_max_kw, 0.0), np.zeros(len(homes))
+    points = SetPoints(none, ev, hvac, none, none, state.jobs.left_h > 0)
     used = report["inflexible_kw"] + points.appliance_kw(state) + hvac + ev
     wind = np.minimum(report["wind_available_kw"], used)
-    points = replace(points, wind_limit_kw=wind, pv_limit_kw=used - wind)
-    safe = project(state, points, policy)
-    return Decision.of(state, safe.points, reason=reason)
+    return replace(points, wind_limit_kw=wind, pv_limit_kw=used - wind)

@@ -7,13 +7,17 @@ from dataclasses import dataclass
 
 from ric.decision import Reason
 from ric.errors import TwinRicError
+from ric.scopes import Scope
 from xapps.hems_load.decision import Decision
 from xapps.hems_load.fallback import hold_comfort
 from xapps.hems_load.optimizer import Optimizer
 from xapps.hems_load.policy import HemsPolicy
 from xapps.hems_load.state import State
 
-__all__ = ["FleetDecision", "FleetState", "decide_fleet", "fall_back_fleet"]
+__all__ = ["FleetDecision", "FleetState", "decide_fleet", "fall_back_fleet", "in_scope"]
+
+KEEPS_PLAN = ("LATE", "SOLVE_FAILED", "DECISION_FAILED")
+"""Reasons of a fallback at which the reports are fresh, so that the last plan can go on."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class FleetState:
 
 @dataclass(frozen=True)
 class FleetDecision:
-    """Decisions of the nodes; `cap_miss_kw` by node where a cap is not kept."""
+    """Decisions of the nodes, under one reason."""
 
     nodes: tuple[Decision, ...]
     reason: Reason
@@ -39,8 +43,12 @@ class FleetDecision:
         for node in nodes:
             prefix = "" if len(nodes) == 1 else f"{node.node}/"
             numbers |= {prefix + name: value for name, value in node.reason.numbers.items()}
-            details |= {prefix + name: value for name, value in node.reason.details.items()}
-        missed = [node.reason.code for node in nodes if node.cap_miss_kw > 0]
+            # What is said of one home names its node already.
+            own = f"{node.node}/"
+            details |= {
+                name if name.startswith(own) else prefix + name: text for name, text in node.reason.details.items()
+            }
+        missed = [node.reason.code for node in nodes if node.missed_kw.get("cap", 0.0) > 0]
         code = missed[0] if missed else nodes[0].reason.code
         return cls(nodes, Reason(code, numbers, details), max(node.source_time_ns for node in nodes))
 
@@ -50,26 +58,36 @@ def decide_fleet(
 ) -> FleetDecision:
     """Each node's decision under the policy, or under the defaults where the policy names another node.
 
-    A node whose plan fails gets the safe action, so that it costs the others nothing. Raises TwinRicError SOLVE-FAILED
-    when all fail.
+    A node whose plan fails follows its last one, or gets the safe action without one, so that it costs the others
+    nothing. Raises TwinRicError SOLVE-FAILED when all fail.
     """
     decisions, faults = [], []
     for node in state.nodes:
-        own = _in_scope(policy, node)
+        own, optimizer = in_scope(policy, node), optimizers[node.node]
         try:
-            decisions.append(optimizers[node.node].decide(node, own, may_go_on))
+            decisions.append(optimizer.decide(node, own, may_go_on))
         except TwinRicError as error:
             faults.append(error)
-            decisions.append(hold_comfort(node, own, Reason("SOLVE_FAILED", details={"fault": str(error)})))
+            why = Reason("SOLVE_FAILED", details={"fault": str(error)})
+            decisions.append(optimizer.follow(node, own, why) or hold_comfort(node, own, why))
     if len(faults) == len(state.nodes):
         raise faults[0]
     return FleetDecision.of(tuple(decisions))
 
 
-def fall_back_fleet(state: FleetState, policy: HemsPolicy, reason: Reason) -> FleetDecision:
-    """The safe action at every node."""
-    return FleetDecision.of(tuple(hold_comfort(node, _in_scope(policy, node), reason) for node in state.nodes))
+def fall_back_fleet(
+    state: FleetState, policy: HemsPolicy, reason: Reason, optimizers: Mapping[str, Optimizer]
+) -> FleetDecision:
+    """The last plans, shifted to now, where only the decision was late or failed; else every node's safe action."""
+    decisions = []
+    for node in state.nodes:
+        own, optimizer = in_scope(policy, node), optimizers.get(node.node)
+        kept = optimizer.follow(node, own, reason) if optimizer is not None and reason.code in KEEPS_PLAN else None
+        decisions.append(kept or hold_comfort(node, own, reason))
+    return FleetDecision.of(tuple(decisions))
 
 
-def _in_scope(policy: HemsPolicy, node: State) -> HemsPolicy:
-    return policy if policy.e2_node_id in ("", node.node) else HemsPolicy()
+def in_scope(policy: HemsPolicy, node: State) -> HemsPolicy:
+    """What of `policy` holds at the node; one that is for another node leaves the defaults."""
+    own = policy.at(Scope(e2_node_id=node.node))
+    return own if own.e2_node_id in ("", node.node) else HemsPolicy()

@@ -1,64 +1,81 @@
-"""Decides: new plans when they are due, and each minute the set-points that follow them."""
+"""Decides: new plans when they are due, and at each report the set-points that follow them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ric.columns import Table
 from ric.decision import Reason
-from xapps.hems_load.coordination import FleetPlan, coordinate
+from ric.errors import TwinRicError
 from xapps.hems_load.decision import Decision
-from xapps.hems_load.fleet_limits import shed_to_cap
-from xapps.hems_load.home_lp import HomeLp, HomePlan
+from xapps.hems_load.explain import Explainer, Moment
+from xapps.hems_load.fallback import comfort_points
+from xapps.hems_load.fleet_limits import FleetLimits, keep_fleet_limits
+from xapps.hems_load.fleet_problem import RELAXATION_FLOORS, FleetPlan
 from xapps.hems_load.policy import HemsPolicy, import_cap_kw
-from xapps.hems_load.problems import HOURS, FleetProblems, pose_fleet
-from xapps.hems_load.projection import Projected, project
+from xapps.hems_load.problems import Slots, pose_fleet, slots_of
+from xapps.hems_load.projection import Projected, faults_of, project
+from xapps.hems_load.solver import Effort, WarmStart, coordinate_fleet, solve_fleet
 from xapps.hems_load.state import NS, STEP_S, State
 from xapps.hems_load.tracking import PlanNow, track
 
 __all__ = ["Limits", "Optimizer"]
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 CAP_MARGIN = 0.03
 """Share of a cap that is kept free in real time: the next minute differs from the last."""
 MISS_TOLERANCE_KW = 0.1
-"""A cap passed by no more than this counts as kept [kW]."""
-_EXPLAINED_HOMES = 20
+"""A limit passed by no more than this counts as kept [kW]."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How often to plan, and how many rounds of price coordination a plan may take."""
+    """How often to plan, how many rounds of price coordination a plan may take, and on how many threads."""
 
     plan_every_s: float = 900.0
     price_rounds: int = 6
+    threads: int = 2
 
 
 @dataclass(frozen=True)
 class _Standing:
-    """The plans in force, what they were made from, and the programmes that made them."""
+    """The plans in force and what they were made from. Rows of `plan` begin at `start_ns` (N,)."""
 
-    programmes: tuple[HomeLp, ...]
     plan: FleetPlan
-    pv_expected_kw: Floats
-    start_ns: int
+    warm: WarmStart
+    made_ns: int
+    start_ns: Ints
+    renewable_kw: tuple[Floats, Floats]
+    """(N, T) PV and wind that the plan expects."""
     policy: HemsPolicy
     forecast_ns: int
     ev_connected: Floats
+    ids: tuple[str, ...]
+    job_ids: tuple[str, ...]
+    slots: Slots
 
 
 class Optimizer:
-    """Plans and programmes of one node. Not thread-safe; one `decide` at a time."""
+    """Plans of one node. Not thread-safe; one `decide` at a time."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._standing: _Standing | None = None
-        self._dr_cap_kw: tuple[object, float] | None = None
+        self._dr_reference_kw: tuple[object, float] | None = None
+        self._last_ns = 0
+        self._explainer = Explainer()
+
+    @property
+    def plan(self) -> FleetPlan | None:
+        """The plan in force."""
+        return None if self._standing is None else self._standing.plan
 
     def decide(self, state: State, policy: HemsPolicy, may_go_on: Callable[[], bool] = lambda: True) -> Decision:
         """Set-points for all homes of `state`.
@@ -71,82 +88,52 @@ class Optimizer:
             self._plan(state, policy, may_go_on)
         else:
             self._replan_moved_cars(state, policy)
-        standing = self._standing
-        if standing is None:  # unreachable: without one a plan is due
-            raise AssertionError("a plan")
-        now, step = self._plan_now(standing, state)
-        cap = self._cap_kw(policy, state.time_s)
-        safe = project(state, track(state, now, policy), policy)
-        given = np.zeros(len(state.homes))
-        if np.isfinite(cap):
-            points, given = shed_to_cap(state, safe.points, cap * (1 - CAP_MARGIN), policy)
-            safe = replace(safe, points=project(state, points, policy).points)
-        net = safe.points.net_kw(state)
-        miss = max(float(net.sum()) - cap, float(standing.plan.miss_kw[step:].max(initial=0.0)))
-        reason = _reason(
-            why or "FOLLOW_PLAN", state, standing.plan, step, cap_kw=cap, given=given, safe=safe, miss=miss
-        )
-        missed_kw = miss if miss > MISS_TOLERANCE_KW else 0.0
-        plan = _plan_table(standing) if why else None
-        return Decision.of(state, safe.points, reason=reason, cap_miss_kw=missed_kw, plan=plan)
+        return self._follow(state, policy, Reason(why or "FOLLOW_PLAN"))
 
-    def explain(self, state: State, home: str) -> Reason:
-        """What the plan in force means for one home: energies of the horizon, relaxed limits, the fleet's price.
-
-        Raises KeyError for an unknown home.
+    def follow(self, state: State, policy: HemsPolicy, why: Reason) -> Decision | None:
+        """Set-points from the last plan, shifted to now, where no new one can be had; None without one that reaches
+        until now.
         """
-        row = state.homes.ids.index(home) if home in state.homes.ids else -1
-        if row < 0 or self._standing is None:
-            raise KeyError(home)
-        plan, price = self._standing.plan.homes[row], self._standing.plan.price
-        numbers = {
-            "import_kwh": float(np.maximum(plan.net_kw, 0).sum()) * HOURS,
-            "export_kwh": float(np.maximum(-plan.net_kw, 0).sum()) * HOURS,
-            "battery_charge_kwh": float(np.maximum(plan.battery_kw, 0).sum()) * HOURS,
-            "ev_charge_kwh": float(np.maximum(plan.ev_kw, 0).sum()) * HOURS,
-            "v2g_kwh": float(np.maximum(-plan.ev_kw, 0).sum()) * HOURS,
-            "heat_pump_kwh": float(plan.hvac_kw.sum()) * HOURS,
-            "curtailed_kwh": float((self._standing.pv_expected_kw[row] - plan.pv_kw).sum()) * HOURS,
-            "fleet_price_max_eur_per_kwh": float(price.max(initial=0.0)),
-        }
-        return Reason(_relaxed(plan) or "PLAN_KEPT", numbers, {"home": home, **_relaxed_details(plan)})
+        standing = self._standing
+        if standing is None or standing.ids != state.homes.ids:
+            return None
+        age_s = (state.source_time_ns - standing.made_ns) / NS
+        if not 0 <= age_s < STEP_S * standing.plan.net_kw.shape[1]:
+            return None
+        return self._follow(state, policy, replace(why, numbers={**why.numbers, "plan_age_s": age_s}))
 
     # Planning -------------------------------------------------------------------------------------------------
 
     def _due(self, state: State, policy: HemsPolicy) -> str:
         standing = self._standing
-        if standing is None or len(standing.programmes) != len(state.homes):
+        if standing is None or standing.ids != state.homes.ids:
             return "FIRST_PLAN"
         if standing.policy is not policy and standing.policy != policy:
             return "POLICY_CHANGED"
         if state.forecast_ns > standing.forecast_ns:
             return "NEW_FORECAST"
-        age_s = (state.source_time_ns - standing.start_ns) / NS
+        age_s = (state.source_time_ns - standing.made_ns) / NS
         return "PLAN_AGED" if age_s >= self._limits.plan_every_s or age_s < 0 else ""
 
     def _plan(self, state: State, policy: HemsPolicy, may_go_on: Callable[[], bool]) -> None:
-        problems = pose_fleet(state, policy)
-        old = self._standing
-        steps = problems.steps
-        if old is None or len(old.programmes) != len(state.homes) or old.programmes[0].steps != steps:
-            programmes = tuple(
-                HomeLp(steps, has_battery=p.has_battery, has_ev=p.has_ev, has_heat_pump=p.has_heat_pump)
-                for p in problems.homes
-            )
-            price = np.zeros(steps)
-        else:
-            programmes = old.programmes
-            moved = int((state.source_time_ns - old.start_ns) // (STEP_S * NS))
-            price = old.plan.price[np.clip(np.arange(steps) + moved, 0, steps - 1)]
-        for programme, problem in zip(programmes, problems.homes, strict=True):
-            programme.pose(problem)
+        problem, old = pose_fleet(state, policy), self._standing
+        warm = old.warm if old is not None and old.ids == state.homes.ids else None
+        moved = 0 if old is None else int((state.source_time_ns - old.made_ns) // (STEP_S * NS))
         self._note_dr_reference(state, policy)
-        times = state.time_s + STEP_S * np.arange(steps)
+        times = state.time_s + STEP_S * np.arange(problem.steps)
         cap = np.array([self._cap_kw(policy, time_s) for time_s in times])
-        plan = coordinate(programmes, cap, price, HOURS, rounds=self._limits.price_rounds, may_go_on=may_go_on)
+        options: dict[str, Any] = {"shift_steps": max(moved, 0), "effort": Effort(threads=self._limits.threads)}
+        if np.isfinite(cap).any():
+            rounds = self._limits.price_rounds
+            plan, warm = coordinate_fleet(problem, cap, warm, rounds=rounds, may_go_on=may_go_on, **options)
+        else:
+            plan, warm = solve_fleet(problem, warm, **options)
+        number = len(state.homes)
         self._standing = _Standing(
-            programmes, plan, state.horizon.pv_kw + state.horizon.wind_kw, state.source_time_ns, policy, state.forecast_ns,
-            state.report["ev_connected"].copy(),
+            plan=plan, warm=warm, made_ns=state.source_time_ns, start_ns=np.full(number, state.source_time_ns),
+            renewable_kw=(state.horizon.pv_kw, state.horizon.wind_kw), policy=policy, forecast_ns=state.forecast_ns,
+            ev_connected=state.report["ev_connected"].copy(), ids=state.homes.ids, job_ids=state.jobs.ids,
+            slots=slots_of(state.jobs),
         )  # fmt: skip
 
     def _replan_moved_cars(self, state: State, policy: HemsPolicy) -> None:
@@ -157,104 +144,189 @@ class Optimizer:
         moved = np.flatnonzero(standing.ev_connected != state.report["ev_connected"])
         if not moved.size:
             return
-        problems: FleetProblems = pose_fleet(state, policy)
-        plans = list(standing.plan.homes)
-        step = self._step(standing, state)
-        late = np.clip(np.arange(problems.steps) + step, 0, problems.steps - 1)
-        for row in moved.tolist():
-            standing.programmes[row].pose(problems.homes[row])
-            plan = standing.programmes[row].solve(standing.plan.price[late])
-            plans[row] = _shifted(plan, step)
+        problem = pose_fleet(state, policy)
+        late = np.clip(np.arange(problem.steps) + self._age_steps(standing, state), 0, problem.steps - 1)
+        problem = replace(problem, fleet_price=standing.plan.fleet_price[late])
+        fresh, _ = solve_fleet(problem.take(moved), effort=Effort(threads=1))
+        start_ns = standing.start_ns.copy()
+        start_ns[moved] = state.source_time_ns
+        renewable = []
+        for old, new in zip(standing.renewable_kw, (state.horizon.pv_kw, state.horizon.wind_kw), strict=True):
+            renewable.append(old.copy())
+            renewable[-1][moved] = new[moved]
         self._standing = replace(
             standing,
-            plan=replace(standing.plan, homes=tuple(plans)),
+            plan=_with_rows(standing.plan, moved, fresh),
+            start_ns=start_ns,
+            renewable_kw=(renewable[0], renewable[1]),
             ev_connected=state.report["ev_connected"].copy(),
+            slots=_with_slots(standing.slots, slots_of(state.jobs), np.isin(state.jobs.home, moved)),
         )
 
     def _note_dr_reference(self, state: State, policy: HemsPolicy) -> None:
-        """Fix the cap that a demand-response event means, once: the plan before it was known, less the reduction."""
+        """Fix what a demand-response event counts from, once: the mean of the plan before it was known."""
         event = policy.dr_event
-        if event is None or (self._dr_cap_kw is not None and self._dr_cap_kw[0] == event):
+        if event is None or (self._dr_reference_kw is not None and self._dr_reference_kw[0] == event):
             return
-        net = self._standing.plan.net_kw if self._standing is not None else np.array([state.report["import_kw"].sum()])
-        start_s = self._standing.start_ns / NS if self._standing is not None else state.time_s
+        standing = self._standing
+        net = np.array([state.report["import_kw"].sum()]) if standing is None else standing.plan.fleet_net_kw
+        start_s = state.time_s if standing is None else standing.made_ns / NS
         first = int(np.clip((event.start_s - start_s) // STEP_S, 0, net.size - 1))
         last = int(np.clip((event.end_s - start_s) // STEP_S, first + 1, net.size)) if net.size > 1 else 1
-        self._dr_cap_kw = (event, max(float(net[first:last].mean()) - event.reduction_kw, 0.0))
+        self._dr_reference_kw = (event, float(net[first:last].mean()))
 
     def _cap_kw(self, policy: HemsPolicy, time_s: float) -> float:
         cap, event = import_cap_kw(policy, time_s), policy.dr_event
-        if event is not None and self._dr_cap_kw is not None and event.start_s <= time_s < event.end_s:
-            cap = min(cap, self._dr_cap_kw[1])
-        return cap
+        due = None if event is None else event.due_kw(time_s)
+        if due is None or self._dr_reference_kw is None:
+            return cap
+        return min(cap, max(self._dr_reference_kw[1] - due, 0.0))
+
+    # Following ------------------------------------------------------------------------------------------------
+
+    def _follow(self, state: State, policy: HemsPolicy, why: Reason) -> Decision:
+        standing = self._standing
+        if standing is None:  # unreachable: `decide` plans first, `follow` asks
+            raise TwinRicError("SOLVE-FAILED", "plan", "(none)", "a plan in force")
+        now = _plan_now(standing, state)
+        cap = self._cap_kw(policy, state.time_s)
+        age_s = 60.0 if not self._last_ns else (state.source_time_ns - self._last_ns) / NS
+        self._last_ns = state.source_time_ns
+        safe = project(state, track(state, now, policy), policy)
+        kept = keep_fleet_limits(state, safe.points, cap * (1 - CAP_MARGIN), policy, age_s)
+        safe = replace(safe, points=project(state, kept.points, policy).points)
+        safe = _mend(state, safe, policy)
+        step = self._age_steps(standing, state)
+        miss = max(float(safe.points.net_kw(state).sum()) - cap, float(standing.plan.miss_kw[step:].max(initial=0.0)))
+        missed = {"cap": miss, "ramp": kept.ramp_miss_kw, "reserve": kept.reserve_miss_kw}
+        missed = {name: value if value > MISS_TOLERANCE_KW else 0.0 for name, value in missed.items()}
+        moment = Moment(state, policy, standing.plan, standing.start_ns, now, safe, kept.given_kw, cap)
+        reason = _reason(why, moment, kept, missed, self._explainer.lines(moment))
+        plan = _plan_table(standing) if standing.made_ns == state.source_time_ns else None
+        return Decision.of(state, safe.points, reason=reason, missed_kw=missed, plan=plan)
 
     @staticmethod
-    def _step(standing: _Standing, state: State) -> int:
-        last = standing.plan.price.size - 1
-        return int(np.clip((state.source_time_ns - standing.start_ns) // (STEP_S * NS), 0, last))
-
-    def _plan_now(self, standing: _Standing, state: State) -> tuple[PlanNow, int]:
-        step = self._step(standing, state)
-        homes = standing.plan.homes
-        names = ("net_kw", "battery_kw", "ev_kw", "hvac_kw", "pv_kw")
-        now = {name: np.array([getattr(plan, name)[step] for plan in homes]) for name in names}
-        wind, run = state.report["wind_available_kw"], state.jobs.left_h > 0
-        expected = standing.pv_expected_kw[:, step]
-        now["pv_kw"] = np.where(now["pv_kw"] < expected - 0.05, np.maximum(now["pv_kw"] - wind, 0), expected)
-        return PlanNow(**now, pv_expected_kw=expected, wind_kw=wind, wind_expected_kw=wind, run=run), step
+    def _age_steps(standing: _Standing, state: State) -> int:
+        last = standing.plan.net_kw.shape[1] - 1
+        return int(np.clip((state.source_time_ns - standing.made_ns) // (STEP_S * NS), 0, last))
 
 
-def _shifted(plan: HomePlan, steps: int) -> HomePlan:
-    """The plan as one that began `steps` steps earlier, so that all plans count from one start."""
-    if steps == 0:
-        return plan
-    names = [name for name in plan.__dataclass_fields__ if isinstance(getattr(plan, name), np.ndarray)]
-    late = np.clip(np.arange(plan.net_kw.size) - steps, 0, None)
-    return replace(plan, **{name: getattr(plan, name)[late] for name in names})
+def _plan_now(standing: _Standing, state: State) -> PlanNow:
+    plan = standing.plan
+    rows = np.arange(len(state.homes))
+    since = state.source_time_ns - standing.start_ns
+    step = np.clip(since // (STEP_S * NS), 0, plan.net_kw.shape[1] - 1)
+    names = ("net_kw", "battery_kw", "ev_kw", "hvac_kw", "pv_kw", "wind_kw")
+    now = {name: getattr(plan, name)[rows, step] for name in names}
+    pv, wind = (expected[rows, step] for expected in standing.renewable_kw)
+    run = _run_now(standing, state, step, since)
+    return PlanNow(**now, pv_expected_kw=pv, wind_expected_kw=wind, run=run)
 
 
-def _relaxed(plan: HomePlan) -> str:
-    """Code of the limit that a plan could not keep, the gravest first; empty where all are kept."""
-    if plan.ev_short_kwh > 0.05:
-        return "EV_TARGET_RELAXED"
-    if plan.over_kwh > 0.01:
-        return "CONTRACT_RELAXED"
-    return "COMFORT_RELAXED" if plan.discomfort_k_h > 0.25 else ""
+def _run_now(standing: _Standing, state: State, step: Ints, since_ns: Ints) -> NDArray[np.bool_]:
+    """(K,) whether the plan has each appliance running; part of its power means that part of the step."""
+    jobs, plan, slots = state.jobs, standing.plan, standing.slots
+    run = np.zeros(len(jobs), dtype=bool)
+    if standing.job_ids != jobs.ids:
+        return run
+    rows = _planned(slots.interruptible, plan.appliance_kw.shape[1])
+    home = jobs.home[rows]
+    planned = plan.appliance_kw[home, slots.interruptible[rows], step[home]]
+    into_step = since_ns[home] / (STEP_S * NS) - step[home]
+    run[rows] = planned > (into_step + 1e-3) * jobs.power_kw[rows]
+    rows = _planned(slots.shiftable, plan.shiftable_start.shape[1])
+    home = jobs.home[rows]
+    start = plan.shiftable_start[home, slots.shiftable[rows]]
+    run[rows] = (start >= 0) & (step[home] >= start)
+    return run
 
 
-def _relaxed_details(plan: HomePlan) -> dict[str, str]:
-    amounts = {"ev_short_kwh": plan.ev_short_kwh, "over_kwh": plan.over_kwh, "discomfort_k_h": plan.discomfort_k_h}
-    return {name: f"{value:.2f}" for name, value in amounts.items() if value > 0.01}
+def _planned(slots: Ints, width: int) -> NDArray[np.intp]:
+    """Appliances that the plan knows: a job beyond its horizon has a slot that no plan filled."""
+    return np.flatnonzero((slots >= 0) & (slots < width))
+
+
+def _with_rows(plan: FleetPlan, rows: Ints, fresh: FleetPlan) -> FleetPlan:
+    """`plan` with the homes in `rows` replaced; appliance slots that only one of the two has are filled up."""
+    changed: dict[str, Any] = {}
+    for field in fields(FleetPlan):
+        old, new = getattr(plan, field.name), getattr(fresh, field.name)
+        if field.name in ("appliance_kw", "shiftable_start"):
+            changed[field.name] = _widened(old, rows, new, -1 if field.name == "shiftable_start" else 0)
+        elif field.name == "relaxed":
+            changed["relaxed"] = {code: _put(values, rows, new[code]) for code, values in old.items()}
+        elif field.name == "costs":
+            changed["costs"] = replace(
+                old, **{part.name: _put(getattr(old, part.name), rows, getattr(new, part.name)) for part in fields(old)}
+            )
+        elif field.name not in ("fleet_price", "miss_kw", "rounds"):
+            changed[field.name] = _put(old, rows, new)
+    return replace(plan, **changed)
+
+
+def _put(old: Any, rows: Ints, new: Any) -> Any:
+    result = old.copy()
+    result[rows] = new
+    return result
+
+
+def _widened(old: Any, rows: Ints, new: Any, nothing: int) -> Any:
+    slots = max(old.shape[1], new.shape[1])
+    result = np.full((old.shape[0], slots, *old.shape[2:]), nothing, dtype=old.dtype)
+    result[:, : old.shape[1]] = old
+    result[rows] = nothing
+    result[rows, : new.shape[1]] = new
+    return result
+
+
+def _with_slots(old: Slots, new: Slots, changed: NDArray[np.bool_]) -> Slots:
+    if old.shiftable.size != new.shiftable.size:
+        return old
+    return Slots(
+        np.where(changed, new.interruptible, old.interruptible), np.where(changed, new.shiftable, old.shiftable)
+    )
+
+
+def _mend(state: State, safe: Projected, policy: HemsPolicy) -> Projected:
+    """Stale homes, and any that the independent check still finds fault with, get the safe action."""
+    faulty = faults_of(state, safe.points)
+    rows = faulty | state.stale
+    if not rows.any():
+        return safe
+    comfort, points = project(state, comfort_points(state), policy).points, safe.points
+    names = ("battery_kw", "ev_kw", "hvac_kw", "pv_limit_kw", "wind_limit_kw")
+    mended = {name: np.where(rows, getattr(comfort, name), getattr(points, name)) for name in names}
+    run = np.where(rows[state.jobs.home], comfort.run, points.run)
+    changed = safe.changed | {"STALE_HOME": state.stale, "CHECK_FAILED": faulty}
+    return Projected(replace(points, **mended, run=run), changed)
 
 
 def _plan_table(standing: _Standing) -> Table:
     """What the homes plan to import together, for those who plan around them."""
-    columns = {"step_s": np.array([float(STEP_S)]), "net_kw": standing.plan.net_kw[None, :]}
-    return Table("fleet_plan", ("homes",), columns, standing.start_ns)
+    columns = {"step_s": np.array([float(STEP_S)]), "net_kw": standing.plan.fleet_net_kw[None, :]}
+    return Table("fleet_plan", ("homes",), columns, standing.made_ns)
 
 
-def _reason(
-    code: str, state: State, plan: FleetPlan, step: int, *, cap_kw: float, given: Floats, safe: Projected, miss: float
-) -> Reason:
-    """Why, with one line per home whose plan relaxed a limit, that shed power, or whose set-point was changed."""
-    relaxed = {name: _relaxed(home) for name, home in zip(state.homes.ids, plan.homes, strict=True)}
+def _reason(why: Reason, moment: Moment, kept: FleetLimits, missed: dict[str, float], lines: dict[str, str]) -> Reason:
+    """Why, in numbers for the fleet, and a line per home and device whose state changed."""
+    plan, state = moment.plan, moment.state
+    step = int(np.clip((state.source_time_ns - moment.start_ns.min()) // (STEP_S * NS), 0, plan.net_kw.shape[1] - 1))
+    relaxed = {code: float((plan.relaxed[code] > floor).sum()) for code, floor in RELAXATION_FLOORS.items()}
     numbers = {
-        "planned_net_kw": float(plan.net_kw[step]),
-        "fleet_price_eur_per_kwh": float(plan.price[step]),
+        **why.numbers,
+        "planned_net_kw": float(moment.plan_now.net_kw.sum()),
+        "fleet_price_eur_per_kwh": float(plan.fleet_price[step]),
         "price_rounds": float(plan.rounds),
-        "relaxed_homes": float(sum(bool(value) for value in relaxed.values())),
-        "shed_kw": float(given.sum()),
-        "projected_homes": float(np.logical_or.reduce(list(safe.changed.values())).sum()),
+        "relaxed_homes": float(np.logical_or.reduce([plan.relaxed[c] > f for c, f in RELAXATION_FLOORS.items()]).sum()),
+        "shed_kw": float(kept.given_kw.sum()),
+        "projected_homes": float(np.logical_or.reduce(list(moment.safe.changed.values())).sum()),
         "forecast_age_s": (state.source_time_ns - state.forecast_ns) / NS if state.forecast_ns else -1.0,
     }
-    if np.isfinite(cap_kw):
-        numbers |= {"cap_kw": cap_kw, "cap_miss_kw": miss}
-    details: dict[str, str] = {}
-    for row, name in enumerate(state.homes.ids):
-        words = [relaxed[name]] if relaxed[name] else []
-        words += [f"{key}={value}" for key, value in _relaxed_details(plan.homes[row]).items() if relaxed[name]]
-        words += [f"SHED {given[row]:.2f} kW"] if given[row] > 0.01 else []
-        words += [kind for kind, homes in safe.changed.items() if homes[row]]
-        if words and len(details) < _EXPLAINED_HOMES:
-            details[name] = " ".join(words)
-    return Reason("CAP_MISSED" if miss > MISS_TOLERANCE_KW else code, numbers, details)
+    numbers |= {f"{code.lower()}_homes": count for code, count in relaxed.items() if count}
+    if np.isfinite(moment.cap_kw):
+        numbers |= {"cap_kw": moment.cap_kw, "cap_miss_kw": missed["cap"]}
+    if moment.policy.reserve_kw > 0:
+        numbers |= {"reserve_miss_kw": missed["reserve"], "response_kw": kept.response_kw}
+    if moment.policy.ramp_limit_kw_per_min is not None:
+        numbers["ramp_miss_kw"] = missed["ramp"]
+    return Reason("CAP_MISSED" if missed["cap"] > 0 else why.code, numbers, {**why.details, **lines})

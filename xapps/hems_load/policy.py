@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 
 from ric.config import FrozenModel
+from ric.scopes import ScopedPolicy
 
 __all__ = ["POLICY_TYPE_ID", "DrEvent", "HemsPolicy", "import_cap_kw"]
 
@@ -40,11 +41,11 @@ class DrEvent(FrozenModel):
         return self.reduction_kw * (time_s - self.start_s) / (self.deadline_s - self.start_s)
 
 
-class HemsPolicy(FrozenModel):
+class HemsPolicy(ScopedPolicy):
     """Limits and weights of the home plans. A change acts on the next cycle, which then plans anew."""
 
     e2_node_id: str = Field(default="", max_length=128)
-    """E2 node that this policy is for; empty for all nodes."""
+    """E2 node that this policy is for, as `scope.e2_node_id`; empty for all nodes."""
     import_cap_kw: float | None = Field(default=None, ge=0, le=100_000)
     """Most that the homes of a node may import together, exports counted against imports [kW]; null for no cap."""
     import_cap_start_s: float = Field(default=0.0, ge=0, le=1e11)

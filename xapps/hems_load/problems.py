@@ -1,4 +1,4 @@
-"""From the state of a node to one programme per home: bounds, targets, prices and end values."""
+"""From the state of a node to the problem of its fleet: bounds, targets, prices and end values."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from xapps.hems_load.home_lp import HomeProblem
-from xapps.hems_load.model import cop_at, heat_loss_factor
+from xapps.hems_load.fleet_problem import Appliances, Battery, Ev, FleetProblem, HeatPump, Meter, Shiftable
+from xapps.hems_load.model import Jobs, cop_at, heat_loss_factor
 from xapps.hems_load.policy import HemsPolicy
 from xapps.hems_load.state import STEP_S, State
 
-__all__ = ["HOURS", "FleetProblems", "pose_fleet"]
+__all__ = ["HOURS", "Slots", "pose_fleet", "slots_of"]
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 HOURS = STEP_S / 3600
-OVER_CONTRACT_EUR_PER_KWH = 5.0
-EV_SHORT_EUR_PER_KWH = 3.0
 SOONER_EUR_PER_KWH = 1e-3
 """What later imports cost more over the horizon: of equal prices the earlier is taken, and cars are full sooner."""
 PRICE_GAP = 1e-3
@@ -31,74 +30,59 @@ HEAT_VALUE_SHARE = 0.5
 """Value of warmth left at the end of the horizon over what it costs to make, as part of it is lost."""
 EV_VALUE_SHARE = 0.6
 """Value of EV energy above the target over the mean import price: it saves charging later, perhaps elsewhere."""
+EV_RATE_SHARE = 0.9
+"""Share of full power that a stay beyond the horizon is counted on to charge with afterwards."""
+_TINY_H = 1e-6
 
 
 @dataclass(frozen=True)
-class FleetProblems:
-    """One problem per home, all of `steps` steps."""
+class Slots:
+    """Where each appliance (K,) stands in the problem's (N, slot) arrays; -1 where the plan leaves it alone."""
 
-    homes: tuple[HomeProblem, ...]
-    steps: int
+    interruptible: Ints
+    shiftable: Ints
 
 
-def pose_fleet(state: State, policy: HemsPolicy) -> FleetProblems:
-    """The problems of all homes of `state` under `policy`."""
-    horizon, homes, report = state.horizon, state.homes, state.report
+def pose_fleet(state: State, policy: HemsPolicy) -> FleetProblem:
+    """The problem of all homes of `state` under `policy`, over the horizon in steps of HOURS."""
+    buy, sell = _prices(state, policy)
+    mean = buy.mean(axis=1)
+    return FleetProblem(
+        hours=np.full(buy.shape[1], HOURS),
+        meter=_meter(state, policy, buy, sell),
+        battery=_battery(state, policy, mean),
+        ev=_ev(state, policy, mean),
+        heat_pump=_heat_pump(state, policy, mean),
+        appliances=_interruptible(state, slots_of(state.jobs)),
+        shiftable=_shiftable(state, slots_of(state.jobs)),
+    )
+
+
+def slots_of(jobs: Jobs) -> Slots:
+    """Slots by home, in the order of the appliances; one that runs in one piece already has none."""
+    free = (jobs.left_h > _TINY_H) & ~(jobs.running & ~jobs.interruptible)
+    return Slots(_ranked(jobs.home, free & jobs.interruptible), _ranked(jobs.home, free & ~jobs.interruptible))
+
+
+def _ranked(home: NDArray[np.intp], chosen: NDArray[np.bool_]) -> Ints:
+    """(K,) how many chosen ones of the same home come before; -1 for those not chosen."""
+    rank = np.full(home.size, -1, dtype=np.int64)
+    rows = np.flatnonzero(chosen)
+    order = rows[np.argsort(home[rows], kind="stable")]
+    starts = np.flatnonzero(np.diff(home[order], prepend=-1))
+    counts = np.diff(np.append(starts, order.size))
+    rank[order] = np.arange(order.size) - np.repeat(starts, counts)
+    return rank
+
+
+def _prices(state: State, policy: HemsPolicy) -> tuple[Floats, Floats]:
+    """(N, T) what an import costs and an export earns in the plan [EUR/kWh]."""
+    horizon = state.horizon
     steps = horizon.buy.shape[1]
     carbon = policy.carbon_eur_per_t / 1e6 * horizon.carbon_g_per_kwh
     tariff = policy.price_weight * (horizon.buy + carbon) + SOONER_EUR_PER_KWH * np.linspace(0, 1, steps)
-    buy = tariff + _own_view(state.time_s, len(homes), steps, policy.spread_eur_per_kwh)
-    sell = np.minimum(policy.price_weight * horizon.sell, buy - PRICE_GAP)
-    mean = tariff.mean(axis=1)
-    left = heat_loss_factor(homes, STEP_S)
-    cop = cop_at(homes, horizon.outdoor_c)
-    warm = (1 - left)[:, None] / homes.heat_loss_kw_per_k[:, None] * cop
-    drift = (1 - left)[:, None] * (horizon.outdoor_c[None, :] + (state.gains_kw / homes.heat_loss_kw_per_k)[:, None])
-    low = (
-        homes.comfort_low_c[:, None]
-        - np.minimum(policy.setback_k, homes.setback_k)[:, None] * (1 - horizon.occupied)
-        + COMFORT_MARGIN_K
-    )
-    high = np.broadcast_to(homes.comfort_high_c[:, None], low.shape)
-    here, floor, target = _ev_stay(state, policy)
-    end_battery = END_VALUE_SHARE * mean * homes.battery_efficiency
-    end_heat = HEAT_VALUE_SHARE * mean * homes.heat_capacity_kwh_per_k / cop.mean(axis=1)
-    prices = (
-        OVER_CONTRACT_EUR_PER_KWH, policy.wear_eur_per_kwh, policy.v2g_wear_eur_per_kwh, policy.comfort_eur_per_k_h,
-        EV_SHORT_EUR_PER_KWH,
-    )  # fmt: skip
-    battery_now = np.clip(report["battery_soc"], 0, 1) * homes.battery_kwh
-    ev_now = np.clip(report["ev_soc"], 0, 1) * homes.ev_kwh * report["ev_connected"]
-    problems = tuple(
-        HomeProblem(
-            hours=HOURS,
-            load_kw=horizon.load_kw[n],
-            pv_kw=horizon.pv_kw[n] + horizon.wind_kw[n],
-            buy=buy[n],
-            sell=sell[n],
-            connection_kw=float(homes.connection_kw[n]),
-            export_allowed=policy.export_allowed,
-            has_battery=bool(homes.battery_kwh[n] > 0),
-            has_ev=bool(homes.ev_kwh[n] > 0),
-            has_heat_pump=bool(homes.hvac_max_kw[n] > 0),
-            battery=(battery_now[n], homes.battery_kwh[n], homes.battery_max_kw[n], homes.battery_efficiency[n]),
-            ev=(ev_now[n], homes.ev_kwh[n], homes.ev_max_kw[n], homes.ev_v2g_kw[n], homes.ev_efficiency[n]),
-            ev_here=here[n],
-            ev_floor_kwh=floor[n],
-            ev_target_kwh=target[n],
-            heat_pump_kw=float(homes.hvac_max_kw[n]),
-            indoor_c=float(report["indoor_c"][n]),
-            left=float(left[n]),
-            warm_c_per_kw=warm[n],
-            drift_c=drift[n],
-            low_c=low[n],
-            high_c=high[n],
-            prices=(*prices, EV_VALUE_SHARE * float(mean[n]) if report["ev_connected"][n] else 0.0),
-            end_values=(float(end_battery[n]), float(end_heat[n])),
-        )
-        for n in range(len(homes))
-    )
-    return FleetProblems(problems, steps)
+    buy = tariff + _own_view(state.time_s, len(state.homes), steps, policy.spread_eur_per_kwh)
+    return buy, np.minimum(policy.price_weight * horizon.sell, buy - PRICE_GAP)
 
 
 def _own_view(time_s: float, homes: int, steps: int, spread: float) -> Floats:
@@ -113,26 +97,136 @@ def _own_view(time_s: float, homes: int, steps: int, spread: float) -> Floats:
     return np.asarray(spread * ((1 - share)[:, None] * knots[whole] + share[:, None] * knots[whole + 1])).T
 
 
-def _ev_stay(state: State, policy: HemsPolicy) -> tuple[Floats, Floats, Floats]:
-    """(N, T) 1 while the EV stays, the energy that it may not go below and that which it is to hold then [kWh].
+def _meter(state: State, policy: HemsPolicy, buy: Floats, sell: Floats) -> Meter:
+    horizon, homes, jobs = state.horizon, state.homes, state.jobs
+    load = horizon.load_kw
+    under_way = jobs.running & ~jobs.interruptible & (jobs.left_h > 0)
+    if under_way.any():
+        steps = np.arange(buy.shape[1])
+        share = np.clip(jobs.left_h[under_way, None] / HOURS - steps, 0, 1)
+        load = load.copy()
+        np.add.at(load, jobs.home[under_way], jobs.power_kw[under_way, None] * share)
+    export = homes.export_limit_kw if policy.export_allowed else np.zeros(len(homes))
+    limit = np.broadcast_to(export[:, None], buy.shape)
+    return Meter(load, horizon.pv_kw, horizon.wind_kw, buy, sell, homes.connection_kw, limit)
 
-    It leaves at the announced time, so the step in which that falls does not count. Below the V2G floor nothing is
-    discharged; a car that came home below it is not forced up at once, but never goes down.
+
+def _battery(state: State, policy: HemsPolicy, mean: Floats) -> Battery | None:
+    homes = state.homes
+    if not homes.battery_kwh.any():
+        return None
+    # Of the fleet's reserve each battery keeps the energy of its share, by power.
+    share = homes.battery_max_kw / homes.battery_max_kw.sum()
+    floor = policy.reserve_kw * share * policy.reserve_hold_min / 60 / homes.battery_efficiency
+    return Battery(
+        energy_kwh=np.clip(state.report["battery_soc"], 0, 1) * homes.battery_kwh,
+        capacity_kwh=homes.battery_kwh,
+        floor_kwh=np.minimum(floor, homes.battery_kwh),
+        charge_kw=homes.battery_max_kw,
+        discharge_kw=homes.battery_max_kw,
+        charge_efficiency=homes.battery_efficiency,
+        discharge_efficiency=homes.battery_efficiency,
+        wear_eur_per_kwh=np.full(len(homes), policy.wear_eur_per_kwh),
+        end_value_eur_per_kwh=END_VALUE_SHARE * mean * homes.battery_efficiency,
+    )
+
+
+def _ev(state: State, policy: HemsPolicy, mean: Floats) -> Ev | None:
+    """The stay under way. The car leaves at the announced time, so the step in which that falls does not count. Below
+    the V2G floor nothing is discharged; a car that came home below it is not forced up at once, but never goes down.
     """
     homes, report = state.homes, state.report
+    connected = (report["ev_connected"] > 0.5) & (homes.ev_kwh > 0)
+    if not connected.any():
+        return None
     steps = state.horizon.buy.shape[1]
-    stays = np.floor(report["ev_departure_h"] / HOURS + 1e-6).astype(int)
-    connected = report["ev_connected"] > 0.5
+    stays = np.where(connected, np.floor(report["ev_departure_h"] / HOURS + 1e-6), 0).astype(int)
     step = np.arange(steps)[None, :]
-    here = ((step < stays[:, None]) & connected[:, None]).astype(float)
-    target = report["ev_target_soc"] * homes.ev_kwh
-    now = report["ev_soc"] * homes.ev_kwh
-    lowest_soc = np.maximum(policy.v2g_floor_soc, homes.ev_floor_soc)
-    floor = np.where(connected, np.minimum(lowest_soc * homes.ev_kwh, now), 0.0)
-    lowest = np.broadcast_to(floor[:, None], here.shape)
-    # A stay beyond the horizon still has the rest of its time to charge at 90 % of full power.
-    later = np.maximum(stays - steps, 0) * HOURS * 0.9 * homes.ev_max_kw * homes.ev_efficiency
-    wanted = np.maximum(target - later, 0)
+    here = (step < stays[:, None]).astype(float)
+    now = np.clip(report["ev_soc"], 0, 1) * homes.ev_kwh
+    floor_soc = np.maximum(policy.v2g_floor_soc, homes.ev_floor_soc)
+    floor = np.where(connected, np.minimum(floor_soc * homes.ev_kwh, now), 0.0)
+    later_h = np.maximum(stays - steps, 0) * HOURS
+    later = later_h * EV_RATE_SHARE * homes.ev_max_kw * homes.ev_efficiency
+    wanted = np.maximum(report["ev_target_soc"] * homes.ev_kwh - later, 0)
     last = np.clip(stays - 1, 0, steps - 1)
-    due = (step >= last[:, None]) & (connected & (stays > 0))[:, None]
-    return here, lowest, np.where(due, wanted[:, None], 0.0)
+    due = (step == last[:, None]) & (stays > 0)[:, None]
+    return Ev(
+        energy_kwh=np.where(connected, now, 0.0),
+        capacity_kwh=np.where(connected, homes.ev_kwh, 0.0),
+        charge_kw=np.where(connected, homes.ev_max_kw, 0.0),
+        discharge_kw=np.where(connected, homes.ev_v2g_kw, 0.0),
+        charge_efficiency=homes.ev_efficiency,
+        discharge_efficiency=homes.ev_efficiency,
+        wear_eur_per_kwh=np.full(len(homes), policy.v2g_wear_eur_per_kwh),
+        end_value_eur_per_kwh=np.where(connected, EV_VALUE_SHARE * mean, 0.0),
+        here=here,
+        trip_kwh=np.zeros((len(homes), steps)),
+        floor_kwh=np.broadcast_to(floor[:, None], here.shape),
+        target_kwh=np.where(due, wanted[:, None], 0.0),
+    )
+
+
+def _heat_pump(state: State, policy: HemsPolicy, mean: Floats) -> HeatPump | None:
+    homes, horizon = state.homes, state.horizon
+    if not homes.hvac_max_kw.any():
+        return None
+    left = heat_loss_factor(homes, STEP_S)
+    cop = cop_at(homes, horizon.outdoor_c)
+    shape = (len(homes), horizon.outdoor_c.size)
+    gains = state.gains_kw / homes.heat_loss_kw_per_k
+    setback = np.minimum(policy.setback_k, homes.setback_k)[:, None] * (1 - horizon.occupied)
+    return HeatPump(
+        power_kw=homes.hvac_max_kw,
+        indoor_c=state.report["indoor_c"],
+        left=np.broadcast_to(left[:, None], shape),
+        warm_c_per_kw=((1 - left) / homes.heat_loss_kw_per_k)[:, None] * cop,
+        drift_c=(1 - left)[:, None] * (horizon.outdoor_c[None, :] + gains[:, None]),
+        low_c=homes.comfort_low_c[:, None] - setback + COMFORT_MARGIN_K,
+        high_c=homes.comfort_high_c[:, None] + setback,
+        discomfort_eur_per_k_h=np.full(shape, policy.comfort_eur_per_k_h),
+        end_value_eur_per_k=HEAT_VALUE_SHARE * mean * homes.heat_capacity_kwh_per_k / cop.mean(axis=1),
+    )
+
+
+def _interruptible(state: State, slots: Slots) -> Appliances | None:
+    jobs, steps = state.jobs, state.horizon.buy.shape[1]
+    rows = np.flatnonzero((slots.interruptible >= 0) & (jobs.opens_h < steps * HOURS - _TINY_H))
+    if not rows.size:
+        return None
+    shape = (len(state.homes), int(slots.interruptible.max()) + 1)
+    where = jobs.home[rows], slots.interruptible[rows]
+    first = np.ceil(jobs.opens_h[rows] / HOURS - _TINY_H)
+    last = np.floor(jobs.closes_h[rows] / HOURS + _TINY_H) - 1
+    # What of the window lies beyond the horizon can take its part of the job.
+    later_h = np.maximum((last + 1 - steps) * HOURS, 0)
+    left_h = np.maximum(jobs.left_h[rows] - later_h, 0)
+    first, last = np.minimum(first, steps - 1), np.clip(last, 0, steps - 1)
+    room_h = np.maximum(last - first + 1, 0) * HOURS
+    energy = jobs.power_kw[rows] * np.minimum(left_h, room_h)
+    power, energy = (_placed(shape, where, values) for values in (jobs.power_kw[rows], energy))
+    ends = (_placed(shape, where, values).astype(np.int64) for values in (first, np.maximum(last, first)))
+    return Appliances(power, energy, *ends)
+
+
+def _shiftable(state: State, slots: Slots) -> Shiftable | None:
+    jobs, steps = state.jobs, state.horizon.buy.shape[1]
+    length = np.ceil(jobs.left_h / HOURS - _TINY_H)
+    first = np.ceil(jobs.opens_h / HOURS - _TINY_H)
+    latest = np.floor((jobs.closes_h - jobs.left_h) / HOURS + _TINY_H)
+    last = np.minimum(np.maximum(latest, first), steps - length)
+    # A run that cannot end within the horizon can wait for the next plan.
+    rows = np.flatnonzero((slots.shiftable >= 0) & (last >= first))
+    if not rows.size:
+        return None
+    shape = (len(state.homes), int(slots.shiftable.max()) + 1)
+    where = jobs.home[rows], slots.shiftable[rows]
+    power, duration = (_placed(shape, where, value[rows]) for value in (jobs.power_kw, jobs.left_h))
+    ends = (_placed(shape, where, value[rows]).astype(np.int64) for value in (first, last))
+    return Shiftable(power, duration, *ends)
+
+
+def _placed(shape: tuple[int, int], where: tuple[NDArray[np.intp], Ints], values: Floats) -> Floats:
+    result = np.zeros(shape)
+    result[where] = values
+    return result

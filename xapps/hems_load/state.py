@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ric.columns import Table
+from ric.columns import STALE, Table
 from ric.errors import TwinRicError
 from xapps.hems_load.model import Homes, Jobs, cop_at, heat_loss_factor
 
@@ -57,11 +59,16 @@ class State:
     report: Mapping[str, Floats]
     """Columns (N,) of `home_report`."""
     jobs: Jobs
-    horizon: Horizon
+    prices_now: tuple[Floats, Floats]
+    """(N,) import and export price of each home's tariff [EUR/kWh]."""
+    expect: Callable[[], Horizon]
+    """Makes the horizon; only a plan needs one."""
     gains_kw: Floats
     """(N,) heat that people, appliances and the sun add, as the last hour showed [kW]."""
     storage: Table | None
     schedule: Table | None
+    stale: NDArray[np.bool_]
+    """(N,) homes of whose report a value is marked stale."""
     forecast_ns: int
     """Source time of the demand forecast in use; 0 when yesterday stands in for it."""
 
@@ -69,6 +76,11 @@ class State:
     def time_s(self) -> float:
         """Source time [s]."""
         return self.source_time_ns / NS
+
+    @cached_property
+    def horizon(self) -> Horizon:
+        """Expected inputs of the next steps."""
+        return self.expect()
 
 
 def resample(values: Floats, start_ns: int, step_s: float, now_ns: int, steps: int) -> Floats:
@@ -191,21 +203,27 @@ class NodeMemory:
             forecast.ids != self.homes.ids or now_ns > forecast.source_time_ns + 6 * 3600 * NS
         ):
             forecast = None
-        horizon = self._horizon(self.homes, self.report, steps, forecast)
+        seen = copy(self)  # what it refers to now; the memory goes on
+        buy, sell = self._prices(self.homes, now_ns, 1)
         return State(
             node=node,
             source_time_ns=now_ns,
             homes=self.homes,
             report=report,
             jobs=self.jobs,
-            horizon=horizon,
+            prices_now=(buy[:, 0], sell[:, 0]),
+            expect=lambda: seen._horizon(steps, forecast),
             gains_kw=self.gains_kw,
             storage=self.storage,
             schedule=self.schedule,
+            stale=_stale(self.report),
             forecast_ns=0 if forecast is None else forecast.source_time_ns,
         )
 
-    def _horizon(self, homes: Homes, report: Table, steps: int, forecast: Table | None) -> Horizon:
+    def _horizon(self, steps: int, forecast: Table | None) -> Horizon:
+        homes, report = self.homes, self.report
+        if homes is None or report is None:  # unreachable: a state has both
+            raise TwinRicError("E2-RANGE", "home_report", "(none)", "a report before a plan")
         now_ns = report.source_time_ns
         lead = np.arange(steps)
         load = self._yesterday(self.load_by_quarter, report["inflexible_kw"], now_ns, steps)
@@ -298,6 +316,11 @@ def _quarters_of(times_ns: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArra
 def _quarter_of(time_ns: int) -> tuple[int, int]:
     quarter, weekend = _quarters_of(np.array([time_ns], dtype=np.int64))
     return int(quarter[0]), int(weekend[0])
+
+
+def _stale(report: Table) -> NDArray[np.bool_]:
+    marks = [quality == STALE for quality in report.quality.values()]
+    return np.logical_or.reduce(marks) if marks else np.zeros(len(report), dtype=bool)
 
 
 def _gains(homes: Homes, before: Table, after: Table, step_s: float) -> Floats:

@@ -25,6 +25,8 @@ EXPORT_MARGIN = 0.2
 """Share of the load that stays on the grid where exports are forbidden [1]."""
 _NEAR_ZERO_KW = 0.15
 """A planned exchange below this is meant to be none [kW]."""
+_NO_POWER_KW = 0.02
+"""What a plan gives a car below this is the solver's rounding [kW]."""
 _HOLD_H = 1 / 12
 """Stored energy must last this long at the power that is asked for [h]: five times the usual time to the next."""
 _START_AHEAD_H = 1 / 12
@@ -92,7 +94,7 @@ def track(state: State, plan: PlanNow, policy: HemsPolicy) -> SetPoints:
     on a load that the grid serves more cheaply. A car whose target was reached takes only what the plan gives it.
     """
     homes, report = state.homes, state.report
-    ev = np.where(report["ev_connected"] > 0.5, plan.ev_kw, 0.0)
+    ev = np.where((report["ev_connected"] > 0.5) & (np.abs(plan.ev_kw) > _NO_POWER_KW), plan.ev_kw, 0.0)
     points = SetPoints(
         np.zeros(len(homes)), ev, plan.hvac_kw.copy(), _limit(plan.pv_kw, plan.pv_expected_kw),
         _limit(plan.wind_kw, plan.wind_expected_kw), plan.run.copy(),

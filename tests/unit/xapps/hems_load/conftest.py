@@ -50,7 +50,7 @@ def tables():
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_jobs():
     """`make_jobs(**columns of appliance_report)` -> one appliance per value, in home 0 unless said otherwise."""
 
@@ -83,8 +83,10 @@ def make_state():
         )  # fmt: skip
         return State(
             node="node", source_time_ns=time_ns, homes=homes, report=spread(REPORT, number, changes),
-            jobs=jobs or Jobs(), horizon=horizon,
-            gains_kw=np.full(number, 0.3), storage=None, schedule=None, forecast_ns=0,
+            jobs=jobs or Jobs(),
+            prices_now=(horizon.buy[:, 0], horizon.sell[:, 0]), expect=lambda: horizon,
+            gains_kw=np.full(number, 0.3), storage=None, schedule=None,
+            stale=np.zeros(number, dtype=bool), forecast_ns=0,
         )  # fmt: skip
 
     return make

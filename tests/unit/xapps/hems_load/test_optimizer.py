@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ric.decision import Reason
 from xapps.hems_load.optimizer import Limits, Optimizer
 from xapps.hems_load.policy import DrEvent, HemsPolicy
 
@@ -54,7 +55,7 @@ def test_optimizer_charges_when_cheap_and_discharges_when_dear(make_state):
     assert Optimizer(Limits()).decide(dear, HemsPolicy()).homes["battery_kw"][0] < 0
 
 
-def test_optimizer_cap_is_kept_now_and_in_the_plan(make_state):
+def test_optimizer_cap_is_kept_in_real_time(make_state):
     state = make_state(
         6, buy=DAY, load=2.0, inflexible_kw=2.0, pv=0.0, pv_available_kw=0.0, ev_soc=0.4, ev_departure_h=20.0
     )
@@ -63,7 +64,6 @@ def test_optimizer_cap_is_kept_now_and_in_the_plan(make_state):
     capped = Optimizer(Limits()).decide(state, HemsPolicy(import_cap_kw=30.0))
     net = 2.0 + capped.homes["hvac_kw"] + capped.homes["ev_kw"] + capped.homes["battery_kw"]
     assert net.sum() <= 30.0 + 1e-6
-    assert capped.cap_miss_kw == 0
     assert capped.reason.numbers["cap_kw"] == 30.0
 
 
@@ -73,32 +73,98 @@ def test_optimizer_impossible_cap_is_told_by_how_much(make_state):
     )
     decision = Optimizer(Limits()).decide(state, HemsPolicy(import_cap_kw=1.0))
     assert decision.reason.code == "CAP_MISSED"
-    assert decision.cap_miss_kw >= 5.0
-    assert decision.reason.numbers["cap_miss_kw"] == pytest.approx(decision.cap_miss_kw)
+    assert decision.missed_kw["cap"] >= 5.0
+    assert decision.reason.numbers["cap_miss_kw"] == pytest.approx(decision.missed_kw["cap"])
 
 
 def test_optimizer_dr_event_reduces_what_the_plan_would_have_imported(make_state):
     state = make_state(4, buy=np.full(96, 0.3), load=3.0, inflexible_kw=3.0, pv=0.0, pv_available_kw=0.0)
     optimizer = Optimizer(Limits())
     optimizer.decide(state, HemsPolicy())
-    before = optimizer._standing.plan.net_kw
+    before = optimizer.plan.fleet_net_kw
     start_s = state.time_s + 3600
     policy = HemsPolicy(dr_event=DrEvent(reduction_kw=4.0, start_s=start_s, end_s=start_s + 1800))
     optimizer.decide(later(state, 60), policy)
-    after = optimizer._standing.plan.net_kw
+    after = optimizer.plan.fleet_net_kw
     assert after[4:5].max() <= max(before[4:6].mean() - 4.0, 0) + 0.02
 
 
-def test_optimizer_explains_one_home_and_knows_no_others(make_state):
+def test_optimizer_dr_event_has_until_its_deadline(make_state):
+    state = make_state(4, buy=np.full(96, 0.3), load=3.0, inflexible_kw=3.0, pv=0.0, pv_available_kw=0.0)
+    event = DrEvent(reduction_kw=6.0, start_s=state.time_s, end_s=state.time_s + 3600, deadline_s=state.time_s + 1800)
+    optimizer = Optimizer(Limits())
+    optimizer.decide(state, HemsPolicy())
+    reference = optimizer.plan.fleet_net_kw[:4].mean()
+    policy = HemsPolicy(dr_event=event)
+    caps = [optimizer.decide(later(state, seconds), policy).reason.numbers.get("cap_kw") for seconds in (0, 900, 1800)]
+    np.testing.assert_allclose(caps, np.maximum(reference - np.array([0.0, 3.0, 6.0]), 0), atol=1e-6)
+    assert "cap_kw" not in optimizer.decide(later(state, 3660), policy).reason.numbers
+
+
+def test_optimizer_says_which_limits_were_relaxed(make_state):
     state = make_state(2, ev_soc=0.4, ev_departure_h=1.0, ev_target_soc=0.9, ev_max_kw=3.7)
     optimizer = Optimizer(Limits())
     decision = optimizer.decide(state, HemsPolicy())
-    reason = optimizer.explain(state, "home-0")
-    assert reason.code == "EV_TARGET_RELAXED"
-    assert float(reason.details["ev_short_kwh"]) == pytest.approx(25 - 3.7 * 0.94, abs=0.1)
-    assert "EV_TARGET_RELAXED" in decision.reason.details["home-0"]
-    with pytest.raises(KeyError):
-        optimizer.explain(state, "home-9")
+    short = optimizer.plan.relaxed["EV_TARGET_RELAXED"]
+    np.testing.assert_allclose(short, 25 - 3.7 * 0.94, atol=0.1)
+    assert decision.reason.numbers["ev_target_relaxed_homes"] == 2
+    assert "kWh short of the target" in decision.reason.details["node/home-0/ev"]
+
+
+def test_optimizer_appliance_runs_when_it_is_cheap_and_goes_on_once_begun(make_state, make_jobs):
+    prices = np.where((np.arange(96) >= 8) & (np.arange(96) < 16), 0.1, 0.5)
+    state = make_state(1, buy=prices, pv=0.0, pv_available_kw=0.0, jobs=make_jobs(closes_h=10.0, left_h=1.5))
+    optimizer, policy = Optimizer(Limits()), HemsPolicy(spread_eur_per_kwh=0.0)
+    ran = []
+    for quarter in range(20):
+        job = make_jobs(
+            closes_h=10.0 - quarter / 4, left_h=max(1.5 - 0.25 * sum(ran), 0), running=bool(ran and ran[-1])
+        )
+        prices_now = np.broadcast_to(np.roll(prices, -quarter), (1, 96))
+        now = replace(later(state, 900 * quarter), jobs=job, expect=lambda b=prices_now: replace(state.horizon, buy=b))
+        table = optimizer.decide(now, policy).appliances
+        ran.append(0.0 if table is None else float(table["run"][0]))
+    assert sum(ran) == 6
+    first = ran.index(1.0)
+    assert 8 <= first <= 10
+    assert ran[first : first + 6] == [1.0] * 6
+
+
+def test_optimizer_follows_the_last_plan_when_there_is_no_new_one(make_state):
+    optimizer, policy = Optimizer(Limits()), HemsPolicy()
+    state = make_state(2, buy=DAY, ev_connected=0.0)
+    late = Reason("LATE", {"budget_ms": 1000.0})
+    assert optimizer.follow(state, policy, late) is None
+    optimizer.decide(state, policy)
+    decision = optimizer.follow(later(state, 3600), policy, late)
+    assert decision.reason.code == "LATE"
+    assert decision.reason.numbers["plan_age_s"] == 3600
+    planned = optimizer.plan.hvac_kw[:, 4]
+    np.testing.assert_allclose(decision.homes["hvac_kw"], planned, atol=1e-6)
+    assert optimizer.follow(later(state, 25 * 3600), policy, late) is None
+
+
+def test_optimizer_home_with_a_stale_report_gets_the_safe_action_alone(make_state):
+    state = make_state(2, buy=DAY, ev_soc=0.5, pv_available_kw=6.0)
+    state = replace(state, stale=np.array([True, False]))
+    decision = Optimizer(Limits()).decide(state, HemsPolicy())
+    assert decision.homes["battery_kw"][0] == 0
+    assert decision.homes["ev_kw"][0] == 11.0
+    net = 0.6 + decision.homes["hvac_kw"][0] + 11.0 - min(6.0, decision.homes["pv_limit_kw"][0])
+    assert net >= -1e-9
+    assert decision.homes["ev_kw"][1] != 11.0
+
+
+@pytest.mark.parametrize("limit", ["ramp_limit_kw_per_min", "reserve_kw"])
+def test_optimizer_missed_limit_is_told_with_its_amount(make_state, limit):
+    state = make_state(
+        2, inflexible_kw=8.0, pv_available_kw=0.0, battery_soc=0.0, battery_kwh=0.0, battery_max_kw=0.0,
+        ev_connected=0.0, hvac_max_kw=0.0, import_kw=0.6, export_kw=0.0,
+    )  # fmt: skip
+    decision = Optimizer(Limits()).decide(state, HemsPolicy(**{limit: 5.0}))
+    name = limit.split("_", maxsplit=1)[0]
+    assert decision.missed_kw[name] > 4
+    assert decision.reason.numbers[f"{name}_miss_kw"] == decision.missed_kw[name]
 
 
 def test_optimizer_same_inputs_same_decision(make_state):

@@ -4,7 +4,7 @@ import pytest
 
 from ric.config import validate
 from ric.errors import TwinRicError
-from xapps.hems_load.policy import HemsPolicy, import_cap_kw
+from xapps.hems_load.policy import DrEvent, HemsPolicy, import_cap_kw
 
 INF = float("inf")
 
@@ -31,11 +31,24 @@ def test_policy_cap_holds_inside_its_window(body, time_s, cap):
         ({"import_cap_kw": -1}, "import_cap_kw"),
         ({"v2g_floor_soc": 1.1}, "v2g_floor_soc"),
         ({"dr_event": {"reduction_kw": 5, "start_s": 9, "end_s": 9}}, "dr_event"),
+        ({"dr_event": {"reduction_kw": 5, "start_s": 1, "end_s": 9, "deadline_s": 10}}, "dr_event"),
+        ({"ramp_limit_kw_per_min": 0}, "ramp_limit_kw_per_min"),
+        ({"fairness": 2}, "fairness"),
         ({"import_cap_start_s": 10, "import_cap_end_s": 5}, "import_cap_start_s"),
         ({"import_cap": 10}, "import_cap_kw"),
         ({"comfort_eur_per_k_h": float("nan")}, "comfort_eur_per_k_h"),
     ],
-    ids=["negative cap", "floor above one", "event of no length", "window ends first", "unknown field", "not a number"],
+    ids=[
+        "negative cap",
+        "floor above one",
+        "event of no length",
+        "deadline after the end",
+        "no ramp at all",
+        "more than fair",
+        "window ends first",
+        "unknown field",
+        "not a number",
+    ],
 )
 def test_policy_bad_statement_is_refused_by_field(body, field):
     with pytest.raises(TwinRicError, match=field):
@@ -46,3 +59,9 @@ def test_policy_schema_tells_units_and_ranges():
     properties = HemsPolicy.model_json_schema()["properties"]
     assert "[kW]" in properties["import_cap_kw"]["description"]
     assert properties["v2g_floor_soc"]["maximum"] == 1
+
+
+@pytest.mark.parametrize(("time_s", "due"), [(9, None), (10, 0.0), (15, 3.0), (20, 6.0), (29, 6.0), (30, None)])
+def test_dr_event_grows_to_its_target_until_the_deadline(time_s, due):
+    event = DrEvent(reduction_kw=6.0, start_s=10, end_s=30, deadline_s=20)
+    assert event.due_kw(time_s) == due
