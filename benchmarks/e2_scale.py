@@ -5,9 +5,9 @@ each is its own container. Every node encodes a per-UE columnar KPM report each 
 the RIC merges the five subscriptions into one per node and fans out; every subscriber decodes each report to arrays.
 Lost is what a node sent and a subscriber did not decode; delivery lasts from before the encoding to the decoded arrays.
 
-`--search` then raises the number of nodes until a step loses reports or delivers them late, and names the process that
+A search then raises the number of nodes until a step loses reports or delivers them late, and names the process that
 was the limit by its CPU time, and the functions it spent it in by a profile of a run of its own. The baseline is the
-same traffic of uninterpreted octets through a bare grpc.aio relay, with as many streams and processes, in the same run.
+same traffic of uninterpreted octets through a bare grpc.aio relay, a stream per node and subscriber, in the same run.
 """
 
 from __future__ import annotations
@@ -251,19 +251,29 @@ def holds(outcome: Outcome) -> bool:
 
 
 def search(load: Load) -> dict[str, Any]:
-    """The most nodes that hold, in steps of a quarter, and what limits the next step."""
-    most, nodes = 0, load.nodes
-    while True:
+    """The most nodes that hold, in steps of a quarter up or down, and what limits the next step."""
+    most, failed, nodes = 0, 0, load.nodes
+    failure: Outcome | None = None
+    while nodes > 1 and nodes != failed:
         outcome = run(Load(nodes, load.ues, load.subscribers, load.seconds))
-        if not holds(outcome):
-            break
-        most, nodes = nodes, round(nodes * STEP)
+        if holds(outcome):
+            most = nodes
+            if failed:
+                break
+            nodes = round(nodes * STEP)
+        else:
+            failed, failure = nodes, outcome
+            if most:
+                break
+            nodes = round(nodes / STEP)
+    assert failure is not None
+    outcome = failure
     cpu = {name: each.cpu_s / (load.seconds + 1.0) for name, each in outcome.usage.items()}
     limit = max(cpu, key=lambda name: cpu[name])
     part = limit.partition("-")[0]
     profiled = run(Load(load.nodes, load.ues, load.subscribers, min(load.seconds, 10.0), part))
     return {
-        "max_nodes": most, "failed_at_nodes": nodes, "limit": limit, "limit_cores": cpu[limit],
+        "max_nodes": most, "failed_at_nodes": failed, "limit": limit, "limit_cores": cpu[limit],
         "all_cores": sum(cpu.values()), "limit_functions": profiled.costly,
     }  # fmt: skip
 
@@ -285,7 +295,7 @@ def main(arguments: argparse.Namespace) -> None:
     }  # fmt: skip
     if arguments.search:
         found = search(Load(load.nodes, load.ues, load.subscribers, arguments.search_seconds))
-        figures |= {name: value for name, value in found.items() if not isinstance(value, str | list)}
+        figures |= {name: float(value) for name, value in found.items() if not isinstance(value, str | list)}
         limit = {name: value for name, value in found.items() if isinstance(value, str | list)}
     else:
         limit = {}
@@ -303,8 +313,7 @@ if __name__ == "__main__":
     made.add_argument("--nodes", type=int, default=NODES, help="E2 nodes")
     made.add_argument("--subscribers", type=int, default=SUBSCRIBERS, help="xApps that subscribe to every node")
     made.add_argument("--seconds", type=float, default=SECONDS, help="length of the run")
-    made.add_argument(
-        "--search", action="store_true", help="search for the most nodes that hold, and profile the limit"
-    )
+    search_help = "search for the most nodes that hold, and profile the limit"
+    made.add_argument("--search", action=argparse.BooleanOptionalAction, default=True, help=search_help)
     made.add_argument("--search-seconds", type=float, default=15.0, help="length of each step of the search")
     main(made.parse_args())

@@ -242,6 +242,8 @@ def main(arguments: argparse.Namespace) -> None:
     figures: dict[str, float] = {}
     baseline: dict[str, float] = {"nodes": NODES, "seconds": seconds}
     for kind, figure, factor in (("records", "ue_records_per_s", UES["records"]), ("messages", "messages_per_s", 1)):
+        if arguments.load not in ("both", kind):
+            continue
         load = Load(kind)
         first, ours, second = run(load, seconds / 2, bare=True), run(load, seconds), run(load, seconds / 2, bare=True)
         bare = (first.per_s + second.per_s) / 2
@@ -261,4 +263,5 @@ def main(arguments: argparse.Namespace) -> None:
 if __name__ == "__main__":
     made = parser(__doc__.splitlines()[0])
     made.add_argument("--seconds", type=float, default=SECONDS, help="length of each of our runs; a bare one is half")
+    made.add_argument("--load", choices=("both", "records", "messages"), default="both", help="which to run")
     main(made.parse_args())

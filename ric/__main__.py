@@ -34,7 +34,10 @@ from ric.up import HOST, Ports, Supervisor, check_free, processes_of
 __all__ = ["main"]
 
 APPS, TOOLS = "twinric.apps", "twinric.tools"
-BENCHMARKS = ("demo", "e2_loop", "e3_loop", "fault_detection", "microgrid_guard", "slice_decision")
+BENCHMARKS = (
+    "conflict_check", "demo", "e2_loop", "e2_scale", "e2_throughput", "e3_loop", "fault_detection",
+    "microgrid_guard", "slice_decision",
+)  # fmt: skip
 
 cli = typer.Typer(
     name="twinric",

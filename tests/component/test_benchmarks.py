@@ -14,6 +14,12 @@ SHORT_RUNS = {
         {"updates_per_s", "p99_s", "published", "newest_agree"},
     ),
     "e2_loop": (["--rounds", "3"], {"p50_ms", "p99_ms", "ratio_vs_bare_grpc"}),
+    "e2_scale": (
+        ["--nodes", "6", "--subscribers", "2", "--seconds", "2", "--no-search"],
+        {"indications_sent", "node_side_subscriptions", "p99_delivery_ms", "cpu_cores", "rss_mb"},
+    ),
+    "e2_throughput": (["--seconds", "1", "--load", "records"], {"ue_records_per_s", "records_ratio_vs_bare_grpc"}),
+    "conflict_check": (["--controls", "50"], {"p50_ms", "fleet_p50_ms", "live_holds"}),
     "e3_loop": (["--windows", "400"], {"p50_ms", "p99_ms", "p999_ms", "ratio_vs_bare_zeromq"}),
     "slice_env": (["--nodes", "256", "--periods", "3"], {"env_steps_per_s", "ratio_vs_one_by_one"}),
     "slice_fault": (
