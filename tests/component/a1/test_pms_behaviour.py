@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import jwt
 import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
 from ric.a1.client import A1pClient, PmsClient
+from ric.clock import SimClock
 from ric.errors import TwinRicError
 from ric.security import TokenVerifier
 from ric.servers import serve
@@ -24,27 +27,81 @@ def _token(scope: str, **claims: Any) -> str:
     return jwt.encode({"sub": "pms", "exp": time.time() + 60, "scope": scope, **claims}, SECRET, "HS256")
 
 
-async def test_pms_probe_resync_and_supervision_with_bearer_token(tmp_path: Path, kit: SimpleNamespace) -> None:
-    """The service probes, deletes what it does not know, and PUTs all it knows again, every 60 s, with a token."""
-    async with kit.running_a1(tmp_path / "a1.sqlite", verifier=TokenVerifier(SECRET)) as a1:
-        async with kit.FakeApp(a1.grpc_address):
-            headers = {"Authorization": f"Bearer {_token('a1:read a1:write')}"}
-            known = {"b7f3": {"weight": 0.1}, "c901": {"weight": 0.2}}
-            await a1.http.put(a1.path("stranger"), json={}, headers=headers)
-            for _ in range(2):
-                types = (await a1.http.get("/A1-P/v2/policytypes", headers=headers)).json()
-                assert types == [kit.TYPE_ID]
-                here = (await a1.http.get(a1.path(), headers=headers)).json()
-                for policy_id in set(here) - set(known):
-                    assert (await a1.http.delete(a1.path(policy_id), headers=headers)).status_code == 204
-                for policy_id, body in known.items():
-                    put = await a1.http.put(a1.path(policy_id), json=body, headers=headers)
-                    assert put.status_code == (200 if policy_id in here else 201)
-            assert (await a1.http.get(a1.path(), headers=headers)).json() == list(known)
-            revisions = [policy.revision for policy in a1.termination.book.policies()]
-            assert revisions == [2, 3], "a re-PUT of an equal body must not disturb the app"
+class Pms:
+    """What the service does to one RIC: probe, synchronise every 60 s, and write what its own clients ask for."""
+
+    def __init__(self, http: httpx.AsyncClient, clock: SimClock) -> None:
+        self.http = http
+        self.clock = clock
+        self.known: dict[str, tuple[str, dict[str, Any]]] = {}
+        self.rounds = 0
+        self.answers: list[int] = []
+
+    async def _call(self, method: str, path: str, **options: Any) -> Any:
+        answer = await self.http.request(method, f"/A1-P/v2{path}", **options)
+        self.answers.append(answer.status_code)
+        return answer.json() if answer.content else None
+
+    async def probe(self) -> bool:
+        """Whether the RIC speaks this version: an answer to GET /policytypes that is an array."""
+        return isinstance(await self._call("GET", "/policytypes"), list)
+
+    async def synchronise(self) -> None:
+        """Read types and ids, delete every policy that the service does not know, and put all that it knows again."""
+        for type_id in await self._call("GET", "/policytypes"):
+            await self._call("GET", f"/policytypes/{type_id}")
+            for policy_id in await self._call("GET", f"/policytypes/{type_id}/policies"):
+                if policy_id not in self.known:
+                    await self._call("DELETE", f"/policytypes/{type_id}/policies/{policy_id}")
+        for policy_id, (type_id, body) in self.known.items():
+            await self._call("PUT", f"/policytypes/{type_id}/policies/{policy_id}", json=body)
+        self.rounds += 1
+
+    async def supervise(self) -> None:
+        """Synchronise every 60 s."""
+        while True:
+            await self.synchronise()
+            await self.clock.sleep_until(self.clock.now_s() + 60.0)
+
+
+async def test_pms_probe_resync_every_60_s_and_restart_with_bearer_token(tmp_path: Path, kit: SimpleNamespace) -> None:
+    """Unknown policies go, known ones come back, equal ones disturb nobody; a restart of the RIC goes unnoticed."""
+    store, clock, verifier = tmp_path / "a1.sqlite", SimClock(0.0), TokenVerifier(SECRET)
+    headers = {"Authorization": f"Bearer {_token('a1:read a1:write')}"}
+    async with kit.running_a1(store, verifier=verifier) as a1, kit.FakeApp(a1.grpc_address):
+        a1.http.headers.update(headers)
+        pms = Pms(a1.http, clock)
+        assert await pms.probe()
+        pms.known = {"b7f3": (kit.TYPE_ID, {"weight": 0.1}), "c901": (kit.TYPE_ID, {"weight": 0.2})}
+        await a1.http.put(a1.path("stranger"), json={})
+        supervision = asyncio.create_task(pms.supervise())
+        await kit.eventually(lambda: pms.rounds == 1, "first synchronisation")
+        assert (await a1.http.get(a1.path())).json() == ["b7f3", "c901"]
+        await kit.eventually(lambda: a1.termination.status(kit.TYPE_ID, "c901").enforced, "the app confirmed")
+
+        await a1.http.delete(a1.path("b7f3"))
+        await a1.http.put(a1.path("stranger"), json={})
+        await clock.advance_to(59.0)
+        assert pms.rounds == 1
+        await clock.advance_to(60.0)
+        await kit.eventually(lambda: pms.rounds == 2, "second synchronisation")
+        assert (await a1.http.get(a1.path())).json() == ["c901", "b7f3"]
+        revisions = {policy.policy_id: policy.revision for policy in a1.termination.book.policies()}
+        await clock.advance_to(120.0)
+        await kit.eventually(lambda: pms.rounds == 3, "third synchronisation")
+        assert {policy.policy_id: policy.revision for policy in a1.termination.book.policies()} == revisions
+        supervision.cancel()
+        assert set(pms.answers) <= {200, 201, 204}
         actors = {row.entry.actor for row in a1.sdl.audit_rows() if row.entry.action != "a1.register"}
         assert actors == {"pms"}
+
+    async with kit.running_a1(store, verifier=verifier) as a1, kit.FakeApp(a1.grpc_address):
+        a1.http.headers.update(headers)
+        pms.http, pms.answers = a1.http, []
+        await pms.synchronise()
+        assert set(pms.answers) == {200}, "after a restart nothing is created or deleted"
+        for policy_id in pms.known:
+            await kit.eventually(lambda p=policy_id: a1.termination.status(kit.TYPE_ID, p).enforced, "enforced again")
 
 
 @pytest.mark.parametrize(

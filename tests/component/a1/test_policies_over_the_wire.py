@@ -12,13 +12,21 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
 from ric.a1.client import PolicyFeed
+from ric.app_policies import AppPolicies, PolicyOutcome, policy_type_object
+from ric.app_spec import AppSpec, Ric
 from ric.errors import TwinRicError
+from ric.scopes import Scope, ScopedPolicy
 from ric.security import RateLimit
 from ric.servers import serve
 
 Kit = SimpleNamespace
 ENFORCED = {"enforceStatus": "ENFORCED"}
 NOT_ENFORCED = {"enforceStatus": "NOT_ENFORCED", "enforceReason": "OTHER_REASON"}
+
+
+class Caps(ScopedPolicy):
+    cap_kw: float = 0.0
+    """Cap [kW]."""
 
 
 async def test_a1_p_policy_life_answers_as_the_interface_says(a1: Any, kit: Kit) -> None:
@@ -160,13 +168,76 @@ async def test_policy_feed_reconnects_and_forgets_what_was_deleted_meanwhile(tmp
         await app.__aexit__()
 
 
-async def test_two_instances_share_policies_and_both_must_confirm(a1: Any, kit: Kit) -> None:
-    async with kit.FakeApp(a1.grpc_address), kit.FakeApp(a1.grpc_address, "2", confirms=False) as second:
-        await a1.http.put(a1.path("p1"), json={"weight": 1})
-        await kit.eventually(lambda: "p1" in second.policies, "the second instance holds the policy")
-        assert not a1.termination.status(kit.TYPE_ID, "p1").enforced
-        second.feed.report("p1", 1, True)
-        await kit.eventually(lambda: a1.termination.status(kit.TYPE_ID, "p1").enforced, "both confirmed")
+async def test_two_instances_share_policies_and_every_live_one_must_confirm(a1: Any, kit: Kit) -> None:
+    def enforced() -> bool:
+        return bool(a1.termination.status(kit.TYPE_ID, "p1").enforced)
+
+    def both_told(one: Any, other: Any, revision: int) -> bool:
+        return [app.policies.get("p1", (0,))[0] for app in (one, other)] == [revision] * 2
+
+    async with kit.FakeApp(a1.grpc_address) as first:
+        async with kit.FakeApp(a1.grpc_address, "2", confirms=False) as second:
+            await a1.http.put(a1.path("p1"), json={"weight": 1})
+            await kit.eventually(lambda: both_told(first, second, 1), "both hold the policy")
+            assert not enforced()
+            second.feed.report("p1", 1, True)
+            await kit.eventually(enforced, "both confirmed")
+
+            await a1.http.put(a1.path("p1"), json={"weight": 0.5})
+            assert not enforced(), "a new revision is confirmed anew"
+            await kit.eventually(lambda: both_told(first, second, 2), "both hold revision 2")
+            second.feed.report("p1", 1, True)
+            second.feed.report("p1", 2, False, "STATEMENT_NOT_APPLICABLE", "cannot")
+            refused = {"enforceStatus": "NOT_ENFORCED", "enforceReason": "STATEMENT_NOT_APPLICABLE"}
+
+            async def is_refused() -> bool:
+                return bool((await a1.http.get(a1.path("p1", "/status"))).json() == refused)
+
+            await kit.eventually(is_refused, "one instance refuses: so does the app")
+        await kit.eventually(enforced, "the refusing instance is gone; the one left confirmed")
+        async with kit.FakeApp(a1.grpc_address, "2", confirms=False) as second:
+            assert list(second.policies) == ["p1"], "a new instance gets all policies"
+            assert not enforced(), "and has to confirm them"
+            second.feed.report("p1", 2, False, "SCOPE_NOT_APPLICABLE", "another part")
+            await kit.eventually(enforced, "an instance that does not look after the scope does not count")
+
+
+async def test_two_instances_of_one_app_apply_the_same_scoped_policy(a1: Any, kit: Kit) -> None:
+    """With the app's real policy feed and its policies: each instance looks after one node, one policy per node."""
+    spec = AppSpec("caps", Ric.NEAR_RT, 100.0, "caps_1.0.0", frozenset())
+    described = policy_type_object(Caps, spec)
+    instances = {}
+    for node in ("n1", "n2"):
+        part = Scope(e2_node_id=node)
+        feed = PolicyFeed(
+            a1.grpc_address, app_id="caps", instance_id=node, policy_type_id="caps_1.0.0", policy_type=described
+        )
+        held = AppPolicies(Caps, spec, a1.metrics, lambda _: True, parts=lambda part=part: (part,))
+        replayed = asyncio.Event()
+        task = asyncio.create_task(
+            feed.run(lambda *put, held=held, feed=feed: held.put(*put, feed), held.delete, replayed.set)
+        )
+        await asyncio.wait_for(replayed.wait(), 5)
+        instances[node] = (held, feed, part, task)
+
+    path = "/A1-P/v2/policytypes/caps_1.0.0/policies"
+    for number, node in enumerate(("n1", "n2", "n9")):
+        body = {"scope": {"e2_node_id": node}, "cap_kw": 10 + number}
+        assert (await a1.http.put(f"{path}/{node}", json=body)).status_code == 201
+    reported: list[str] = []
+
+    async def statuses(wanted: list[str]) -> bool:
+        for held, feed, _, _ in instances.values():
+            held.confirm(None, lambda *_: PolicyOutcome(True), feed)
+        rows = [(await a1.http.get(f"{path}/{node}/status")).json() for node in ("n1", "n2", "n9")]
+        reported[:] = [row.get("enforceReason", row["enforceStatus"]) for row in rows]
+        return reported == wanted
+
+    await kit.eventually(lambda: statuses(["ENFORCED", "ENFORCED", "SCOPE_NOT_APPLICABLE"]), "one policy per node")
+    assert [held.effective().at(part).cap_kw for held, _, part, _ in instances.values()] == [10, 11]
+    for *_, task in instances.values():
+        task.cancel()
+    await asyncio.gather(*(row[3] for row in instances.values()), return_exceptions=True)
 
 
 async def test_registration_of_anothers_type_is_refused_to_the_app(a1: Any, kit: Kit) -> None:
