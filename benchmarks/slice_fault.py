@@ -4,9 +4,9 @@ Alarms: four processes on the loopback, as when each is its own container: a dAp
 a node (E3 agent, E2 agent, simulated slices, KPM every 100 ms), the RIC, and the slice_bandwidth xApp in its runtime. A
 sample begins before the dApp sends its report and ends when the xApp holds the outcome of the control that put the
 alarm's floors in force. Each alarm clears again and its floors are released (A1 policy `alarm_hold_s: 0`) before the
-next; one that finds its floors in force already needs no control and is counted apart; one that clears unanswered counts
-as long as it stood (400 ms). The baseline is the wait for the
-node's next KPM report, which is the least that a controller without alarms needs.
+next. One that finds its floors in force needs no control and is counted apart; one that clears unanswered counts for as
+long as it stood. The baseline is the wait for the node's next KPM report, which is the least that a controller without
+alarms needs.
 
 Latencies: the app's own decisions on simulated queues, period by period, beside the static split and eq (2). They are
 simulated: queue, TSN hops, air interface and encryption; no backhaul, no terminal.

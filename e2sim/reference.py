@@ -11,8 +11,9 @@ __all__ = ["scenario_reference"]
 HEAD = """# The scenario file
 
 Made by `python -m e2sim reference --out docs/reference/scenario.md`; do not edit. One YAML file describes one run of
-the simulator. `python -m e2sim check FILE` names every fault in it. Shipped: `demo`, `smoke` (`e2sim/scenarios/`).
-Offsets (`at_s`, `start_s`) count seconds from the scenario's `start`.
+the simulator. `python -m e2sim check FILE` names every fault in it. Shipped in `e2sim/scenarios/`: `demo`, `smoke`,
+`slices` (everything that happens to slices), `aggregation` (nodes that share a link). Offsets (`at_s`, `start_s`) count
+seconds from the scenario's `start`.
 """
 
 

@@ -62,3 +62,15 @@ def test_gained_volume_is_missing_while_the_outage_lasts():
     level, sums = np.array([1_000.0]), np.zeros((kernels.SUMS, 1))
     kernels.serve_drawn(load, given, np.array([7], dtype=np.uint64), level, sums, 10, STEP_MS)
     assert 1_000 + sums[kernels.OFFERED, 0] - level[0] == pytest.approx(25.0)
+
+
+def test_compiled_runs_where_nothing_can_be_kept(monkeypatch):
+    """A read-only image: numba finds no place for its cache and says so when asked to use one."""
+
+    def njit(function, *, cache=False, **_):
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return function
+
+    monkeypatch.setattr(kernels.numba, "njit", njit)
+    assert kernels.compiled(lambda value: value + 1)(1) == 2

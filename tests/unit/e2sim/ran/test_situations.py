@@ -1,9 +1,14 @@
+import itertools
+
 import numpy as np
 import pytest
 
+from e2sim.network import Network
 from e2sim.ran.encryption import Encryption
 from e2sim.ran.plant import PlantSettings, PlantState, serve
 from e2sim.ran.situations import SITUATIONS, START_S, PlantTraffic
+from e2sim.ran.transport import kpm_values
+from e2sim.scenario import load_scenario
 
 
 @pytest.mark.parametrize("name", SITUATIONS)
@@ -49,3 +54,15 @@ def test_reports_in_step_wait_longer_on_the_plant():
             state, stats = serve(state, load.arrivals_mbit, load.burst_mbit, state.slots, settings)
         delays.append(stats.delay_ms[:, 0].mean())
     assert delays[1] > 2 * delays[0]
+
+
+@pytest.mark.parametrize("name", ["slices", "aggregation"])
+def test_shipped_slice_scenario_runs_twice_bit_for_bit(name):
+    def begun():
+        network, seen = Network(load_scenario(name)), []
+        for end_s in itertools.islice(network.scenario.instants(), 60):
+            for sample in network.advance(end_s):
+                seen.append([kpm.tobytes() for kpm in kpm_values(sample.ran, 0.1).values()])
+        return seen
+
+    assert begun() == begun()
