@@ -61,8 +61,7 @@ def test_shipped_slice_scenario_runs_twice_bit_for_bit(name):
     def begun():
         network, seen = Network(load_scenario(name)), []
         for end_s in itertools.islice(network.scenario.instants(), 60):
-            for sample in network.advance(end_s):
-                seen.append([kpm.tobytes() for kpm in kpm_values(sample.ran, 0.1).values()])
+            seen += [kpm.tobytes() for sample in network.advance(end_s) for kpm in kpm_values(sample.ran, 0.1).values()]
         return seen
 
     assert begun() == begun()
