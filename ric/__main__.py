@@ -300,10 +300,11 @@ def conflicts(
         numbers = ", ".join(f"{name} {value:.4g}" for name, value in row["numbers"].items())
         kind = row["details"].get("conflict", "")
         more = len(row["parameters"]) - 1
+        outcome = "failed" if row["reason"] == "EFFECT_NOT_SEEN" else "admitted" if row["admitted"] else "refused"
         table.add_row(
             _instant(row["timeNs"]), row["app"], row["e2NodeId"],
             row["parameters"][0] + (f" (+{more})" if more else ""),
-            ("admitted" if row["admitted"] else "refused") + (f", {kind}" if kind else ""), row["winner"],
+            outcome + (f", {kind}" if kind else ""), row["winner"],
             f"{row['reason']}: {numbers}",
         )  # fmt: skip
     out.print(table)

@@ -16,6 +16,7 @@ import openapi
 from e2sim.reference import scenario_reference
 from ric.app_spec import AppConfig
 from ric.config import FrozenModel
+from ric.e2.conflict_policy import POLICY_TYPE_ID, ConflictPolicy
 from ric.platform import RicConfig
 from ric.reference import models_of, section
 
@@ -57,6 +58,7 @@ def policies_page(apps: dict[str, Any]) -> str:
     parts = [POLICIES_HEAD]
     for app in apps.values():
         parts += _sections(app.policy_type, app.spec.policy_type_id, shown)
+    parts += _sections(ConflictPolicy, POLICY_TYPE_ID, shown)
     return "\n".join(parts)
 
 

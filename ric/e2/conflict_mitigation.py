@@ -148,6 +148,9 @@ class ConflictMitigation:
         against: dict[str, list[str]] = {}
         until: dict[str, float] = {}
         is_shared, asking = False, intent.app_id
+        grants = {hold[1] for hold in held.values() if hold}
+        if not any(app_id != asking and until_s > now_s for app_id, until_s in grants):
+            return [], False  # the usual case, and the quick one for a fleet's hundreds of parameters
         for (key, hold), value in zip(held.items(), intent.settings.values(), strict=True):
             if hold is None:
                 continue
