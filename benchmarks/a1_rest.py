@@ -42,7 +42,7 @@ from ric.telemetry import Metrics, configure_logging
 SPEC = AppSpec("storage_scheduling", Ric.NON_RT, 1_000.0, "twinric_storage_scheduling_1.0.0", frozenset())
 PATH = f"/A1-P/v2/policytypes/{SPEC.policy_type_id}/policies"
 CONNECTIONS = 16
-WARM_UP = 200
+WARM_UP = 50
 
 
 # The processes under test --------------------------------------------------------------------------------------------

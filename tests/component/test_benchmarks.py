@@ -9,10 +9,15 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SHORT_RUNS = {
+    "a1_rest": (
+        ["--policies", "100", "--puts", "80"],
+        {"puts_per_s", "p50_ms", "p99_ms", "one_client_p99_ms", "put_to_enforced_ms", "ratio_vs_bare_fastapi"},
+    ),
     "bus": (
         ["--twins", "400", "--seconds", "2", "--after", "3"],
         {"updates_per_s", "p99_s", "published", "newest_agree"},
     ),
+    "fuzz": (["--inputs", "4000"], {"inputs", "malformed", "targets"}),
     "e2_loop": (["--rounds", "3"], {"p50_ms", "p99_ms", "ratio_vs_bare_grpc"}),
     "e2_scale": (
         ["--nodes", "6", "--subscribers", "2", "--seconds", "2", "--no-search"],
