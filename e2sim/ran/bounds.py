@@ -69,7 +69,7 @@ def hop_bound_ms(hop: TsnHop, peak_mbps: Floats, sent: TokenBucket, already_mbit
     slices = len(peak_mbps)
     eq_1 = gating_bound_ms(hop, [1] * slices)
     applies = _applies(hop, tuple(np.ceil(peak_mbps).tolist()))
-    line = gate_service(hop.gates.open_gates, hop.gates.window_us, hop.line_gbps * 1e3)
+    line = _line(hop)
     fixed_ms = hop.hops * hop.blocking_us / 1e3 + hop.sync_error_ns / 1e6
     bounds = np.full(slices, np.inf)
     for index in range(slices):
@@ -87,6 +87,11 @@ def hop_bound_ms(hop: TsnHop, peak_mbps: Floats, sent: TokenBucket, already_mbit
             mine = TokenBucket(rates[index : index + 1], (bursts + already_mbit)[index : index + 1])
             bounds[index] = min(bounds[index], float(delay_bound_ms(mine, left)[0]) + fixed_ms)
     return bounds
+
+
+@lru_cache(maxsize=64)
+def _line(hop: TsnHop) -> RateLatency:
+    return gate_service(hop.gates.open_gates, hop.gates.window_us, hop.line_gbps * 1e3)
 
 
 @lru_cache(maxsize=1_024)

@@ -3,8 +3,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
+from e2sim.network import Network
 from e2sim.recordings import read_recording
+from e2sim.scenario import parse_scenario
 from ric.errors import TwinRicError
 
 PACKETS = "t_s,uplink,bytes\n"
@@ -112,3 +115,15 @@ def test_recording_reads_the_measured_packets(trace):
     recording = read_recording(DATA.parent / "packets" / f"{trace}.csv.xz", start_s=0, mean_mbps=8_000)
     assert recording.rates_mbps[:, 0].mean() == pytest.approx(8_000)
     assert recording.rates_mbps[:, 0].std() > 500
+
+
+def test_how_to_page_shows_a_scenario_that_works(tmp_path):
+    page = (Path(__file__).parents[3] / "docs/how-to/replay-traffic.md").read_text(encoding="utf-8")
+    document = yaml.safe_load(page.split("```yaml\n")[1].split("```")[0])
+    slices = document["nodes"][0]["slices"]
+    slices[0]["recording"]["file"] = str(written(tmp_path, HEADER + "r1,2,urllc,0,2.0,0.5\n"))
+    packets = "t_s,uplink,protocol,bytes\n0.005,0,UDP,1000\n2.5,1,TCP,1000\n"
+    slices[2]["recording"]["file"] = str(written(tmp_path, packets, "packets.csv.xz"))
+    network = Network(parse_scenario(document))
+    (sample,) = network.advance(network.scenario.start_s + 0.1)
+    assert sample.ran.stats.offered_mbit[0, 0] == pytest.approx(1_100, rel=0.3)
