@@ -291,6 +291,9 @@ class _Guard:
         try:
             if self._limit is not None:
                 self._limit.check((scope.get("client") or ("unknown",))[0], time.monotonic())
+            if not scope.get("query_string", b"").isascii():  # RFC 3986, 3.4; what decodes it later trusts that
+                query = scope["query_string"]
+                raise TwinRicError("REST-RANGE", "query", query, "ASCII; other characters as %XX of their UTF-8")
             length = dict(scope["headers"]).get(b"content-length", b"0")
             exchange.count(int(length) if length.isdigit() else 0)
             await self._app(scope, exchange.receive, exchange.send)

@@ -115,3 +115,22 @@ async def test_require_scope_guards_only_with_a_verifier() -> None:
 
         async with client_of(app) as client:
             assert (await client.get("/x")).status_code == status
+
+
+async def test_query_that_is_no_ascii_is_refused_by_name() -> None:
+    """Found by fuzzing: what decodes the query later takes it for UTF-8."""
+    answers: list[Any] = []
+    scope = {
+        "type": "http", "method": "GET", "path": "/x", "raw_path": b"/x", "query_string": b"limit=\xaf", "headers": [],
+        "root_path": "", "scheme": "http", "http_version": "1.1", "client": ("127.0.0.1", 1), "server": ("t", 1),
+    }  # fmt: skip
+
+    async def receive() -> Any:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        answers.append(message)
+
+    await rest_app("t", Metrics("t"))(scope, receive, send)
+    assert answers[0]["status"] == 400
+    assert b"REST-RANGE query" in answers[1]["body"]
