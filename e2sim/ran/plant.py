@@ -87,8 +87,8 @@ def serve(
 
 
 def serve_drawn(
-    state: PlantState, mean_mbps: Floats, burst_mbit: Floats, slots: Ints, keys: Keys,
-    settings: PlantSettings | None = None, *, period_s: float = 0.1, threads: int = 2,
+    state: PlantState, mean_mbps: Floats, burst_mbit: Floats, slots: Ints, keys: Keys, *,
+    settings: PlantSettings | None = None, period_s: float = 0.1, threads: int = 2,
 ) -> tuple[PlantState, PeriodStats]:  # fmt: skip
     """As :func:`serve`, with Poisson bursts of `burst_mbit` (N, S) around `mean_mbps` (N, S) drawn on the way.
 

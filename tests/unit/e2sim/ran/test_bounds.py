@@ -12,7 +12,7 @@ PEAKS = st.sampled_from([(25e3, 50e3, 25e3), (5e3, 90e3, 5e3), (60e3, 20e3, 20e3
 
 
 @given(PEAKS, st.floats(0.1, 1.6), st.floats(0, 200), st.integers(0, 10**6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_wait_stays_below_the_bound(peaks, load, before_mbit, seed):
     """Queues and hops together, bursts of up to 10 Mbit, from an empty or a busy start."""
     generator, hop, steps = np.random.default_rng(seed), TsnHop(default_gates()), 200

@@ -107,7 +107,7 @@ splits = st.sampled_from([(25, 50, 25), (40, 40, 20), (15, 30, 10), (5, 10, 5), 
 
 
 @given(gate_rows, splits, st.integers(1, 3), st.sampled_from([0.0, 200.0, 600.0]), st.booleans(), st.integers(0, 10**6))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_measured_wait_never_exceeds_eq_1_where_it_applies(rows, peak_gbps, hops, offset_us, preemption, seed):
     hop = hop_of(rows, hops=hops, offset_us=offset_us, preemption=preemption, sync_error_ns=500.0)
     assume(hop.gates.open_gates.any(axis=0).all())

@@ -102,7 +102,7 @@ def test_gained_slots_carry_nothing_at_first():
     keys, state = stream_keys(np.arange(200, dtype=np.uint64), 0), PlantState.empty(200)
     slots = np.tile([10, 5, 5], (200, 1))
     for outage_ms in (0.0, 50.0):
-        _, stats = serve_drawn(state, mean, burst, slots, keys, PlantSettings(switch_outage_ms=outage_ms))
+        _, stats = serve_drawn(state, mean, burst, slots, keys, settings=PlantSettings(switch_outage_ms=outage_ms))
         longest = stats.delay_max_ms[:, 0].mean()
         assert (longest > 1.5) == (outage_ms > 0)
 
