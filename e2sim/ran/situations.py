@@ -149,7 +149,8 @@ SITUATIONS: Mapping[str, Situation] = {
         Situation("surge", "control asks for two to three times its usual traffic", _surges),
         Situation("wide_area_sync", "terminals report at the same instants", _in_step),
         Situation("fault", "feeder faults wake protection and fault location", _faults),
-        Situation("encrypted", "as surge, all traffic in IPsec", _surges, Encryption.IPSEC),
+        Situation("encrypted", "as normal, all traffic in IPsec", _quiet, Encryption.IPSEC),
+        Situation("encrypted_surge", "as surge, all traffic in IPsec", _surges, Encryption.IPSEC),
         Situation("multi_service", "surges, faults and storms beside polling and eMBB", _everything, terminals=_MANY),
     )
 }
