@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from prometheus_client import Counter
 
 from ric.app_policies import PolicyOutcome
 from ric.app_spec import AppConfig, AppSpec, Ric
@@ -19,13 +20,15 @@ from ric.e2sm import ccc, dapp, kpm
 from ric.errors import TwinRicError
 from ric.learned import LearnedModel, load_model
 from ric.runtime import App, AppRuntime
+from ric.scopes import Scope, reach_of
 from xapps.slice_bandwidth.config import SliceBandwidthConfig
 from xapps.slice_bandwidth.decision import FleetDecision, NodeDecision, decide_fleet
 from xapps.slice_bandwidth.fallback import fall_back_fleet
+from xapps.slice_bandwidth.forecast import COLUMNS, OUTPUTS
 from xapps.slice_bandwidth.lattice import bounds_of
 from xapps.slice_bandwidth.model import S_NSSAI, LinkModel
 from xapps.slice_bandwidth.policy import POLICY_TYPE_ID, Mode, SlicePolicy
-from xapps.slice_bandwidth.rl_agent import FEATURES, Actor
+from xapps.slice_bandwidth.rl_agent import FEATURES, Learned
 from xapps.slice_bandwidth.state import MEASUREMENT_NAMES, FleetState, NodeWindow
 
 __all__ = ["SliceBandwidthApp"]
@@ -46,17 +49,30 @@ class SliceBandwidthApp(App[SliceBandwidthConfig, SlicePolicy, FleetState, Fleet
         self.link = LinkModel(*(np.array(figure) for figure in figures))
         self.windows: dict[str, NodeWindow] = {}
         self._due: set[str] = set()
-        self._unfit: Reason | None = None
-        self.actor: Actor | None = self._load(config.model_path)
+        self._unfit: dict[Mode, Reason] = {}
+        self.learned = self._load(config)
+        self._overrides = Counter(
+            "twinric_slice_overrides",
+            "Decisions that the safety layer changed, by layer",
+            ["layer"],
+            registry=runtime.metrics.registry,
+        )
 
-    def _load(self, path: Path) -> Actor | None:
+    def _load(self, config: SliceBandwidthConfig) -> Learned | None:
+        forecaster = self._model(config.forecaster_path, COLUMNS, {"quantiles": (-1, OUTPUTS)}, (Mode.ORACLE, Mode.RL))
+        actor = self._model(config.model_path, FEATURES, {"scores": (-1,)}, (Mode.RL,))
+        return None if forecaster is None else Learned(forecaster, actor)
+
+    def _model(
+        self, path: Path, columns: int, outputs: dict[str, tuple[int, ...]], modes: tuple[Mode, ...]
+    ) -> _Onnx | None:
         try:
-            model = load_model(path, {"rows": (-1, FEATURES)}, {"scores": (-1,)})
+            return _Onnx(load_model(path, {"rows": (-1, columns)}, outputs))
         except TwinRicError as error:
-            self._unfit = Reason(error.code.replace("-", "_"), details={"fault": str(error)})
-            self.runtime.log.error("no usable actor; eq (2) decides", fault=str(error))
+            reason = Reason(error.code.replace("-", "_"), details={"fault": str(error)})
+            self._unfit |= dict.fromkeys(modes, reason)
+            self.runtime.log.error("no usable model; eq (2) decides", file=path.name, fault=str(error))
             return None
-        return _OnnxActor(model)
 
     async def connect(self) -> None:
         """Subscribe to KPM and to dApp reports at every node."""
@@ -92,13 +108,21 @@ class SliceBandwidthApp(App[SliceBandwidthConfig, SlicePolicy, FleetState, Fleet
         self._due.clear()
         return FleetState(nodes, due) if nodes else None
 
-    def unfit(self, state: FleetState) -> Reason | None:  # noqa: ARG002
-        """The model's fault while the policy asks for the actor."""
-        return self._unfit if self.runtime.policies.effective().mode is Mode.RL else None
+    def parts(self) -> tuple[Scope, ...]:
+        """Every node that has reported: a policy may be restricted to one."""
+        return tuple(Scope(e2_node_id=node) for node in self.windows)
+
+    def unfit(self, state: FleetState) -> Reason | None:
+        """The model's fault while a node that is due has a policy that asks for the model."""
+        if not self._unfit:
+            return None
+        policy: SlicePolicy = self.runtime.policies.effective()
+        modes = {policy.at(Scope(e2_node_id=node)).mode for node in state.due}
+        return next((self._unfit[mode] for mode in modes if mode in self._unfit), None)
 
     def decide(self, state: FleetState, policy: SlicePolicy) -> FleetDecision:
         """See :func:`decision.decide`."""
-        return decide_fleet(state, policy, self.actor, self.link)
+        return decide_fleet(state, policy, self.learned, self.link)
 
     def fallback(self, state: FleetState | None, policy: SlicePolicy, reason: Reason) -> FleetDecision | None:
         """See :func:`fallback.fall_back`."""
@@ -106,6 +130,10 @@ class SliceBandwidthApp(App[SliceBandwidthConfig, SlicePolicy, FleetState, Fleet
 
     async def act(self, decision: FleetDecision) -> None:
         """Control the nodes whose split changes, all at once, and publish every twin. Raises the first node's fault."""
+        for node in decision.nodes:
+            for layer in node.overrides:
+                self._overrides.labels(layer).inc()
+                self.runtime.log.info("override", layer=layer, e2_node_id=node.e2_node_id, slots=node.slots.tolist())
         faults = await asyncio.gather(*(self._apply(node) for node in decision.nodes))
         for fault in faults:
             if fault is not None:
@@ -150,7 +178,10 @@ class SliceBandwidthApp(App[SliceBandwidthConfig, SlicePolicy, FleetState, Fleet
 
     def policy_outcome(self, policy: SlicePolicy, decision: FleetDecision) -> PolicyOutcome:
         """Enforced while every split lies inside the policy's own floors and ceilings."""
+        reach = reach_of(policy)
         for node in decision.nodes:
+            if not reach.covers(Scope(e2_node_id=node.e2_node_id)):
+                continue
             bounds = bounds_of(policy, False)
             if (node.slots < bounds.low).any() or (node.slots > bounds.high).any():
                 text = f"{node.e2_node_id}: {node.slots.tolist()} slots, another policy leaves no room"
@@ -158,7 +189,9 @@ class SliceBandwidthApp(App[SliceBandwidthConfig, SlicePolicy, FleetState, Fleet
         return PolicyOutcome(True)
 
 
-class _OnnxActor:
+class _Onnx:
+    """A model with one input and one output as a function of rows."""
+
     def __init__(self, model: LearnedModel) -> None:
         self._model = model
 

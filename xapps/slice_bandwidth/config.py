@@ -10,7 +10,7 @@ from ric.app_spec import AppConfig
 
 __all__ = ["SliceBandwidthConfig"]
 
-SHIPPED_MODEL = Path(__file__).parent / "models" / "actor.onnx"
+MODELS = Path(__file__).parent / "models"
 
 
 class SliceBandwidthConfig(AppConfig):
@@ -18,8 +18,10 @@ class SliceBandwidthConfig(AppConfig):
 
     granularity_period_ms: int = Field(default=100, ge=10, le=60_000)
     """Period of the KPM subscription [ms], 10..60,000: a decision is due with each report."""
-    model_path: Path = Field(default_factory=lambda: SHIPPED_MODEL)
+    model_path: Path = Field(default_factory=lambda: MODELS / "actor.onnx")
     """ONNX file of the trained actor."""
+    forecaster_path: Path = Field(default_factory=lambda: MODELS / "forecaster.onnx")
+    """ONNX file of the load forecaster, trained with the actor."""
     control_deadline_s: float = Field(default=1.0, gt=0, le=30)
     """How long a RIC Control may take to be confirmed [s]; later its value counts as unknown."""
     twin_valid_for_ms: int = Field(default=10_000, ge=0, le=86_400_000)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ric.decision import Reason
 from ric.errors import TwinRicError
-from xapps.slice_bandwidth.baselines import Situation, gradient_transfer, myopic_oracle, static_split
-from xapps.slice_bandwidth.lattice import SPLITS, permitted_of
+from ric.scopes import Scope
+from xapps.slice_bandwidth.baselines import Situation, gradient_transfer, predict_and_enumerate, static_split
+from xapps.slice_bandwidth.lattice import SPLITS, bounds_of, is_urgent
 from xapps.slice_bandwidth.model import SLICES, LinkModel, predict
 from xapps.slice_bandwidth.objective import Objective, evaluate, limits_of, moved_slots
 from xapps.slice_bandwidth.policy import Mode, SlicePolicy
-from xapps.slice_bandwidth.rl_agent import Actor, Observation, choose
+from xapps.slice_bandwidth.rl_agent import Learned, Observation, scored
+from xapps.slice_bandwidth.safety import BOUND, LONGEST_S, Secured, bounded, layers_of, secured
 from xapps.slice_bandwidth.state import FleetState, SliceState
 
 __all__ = ["FleetDecision", "NodeDecision", "decide", "decide_fleet", "explained", "fleet_decision", "is_protected"]
@@ -25,7 +27,7 @@ Floats = NDArray[np.float64]
 CODES = {
     Mode.RL: "RL_ACTOR",
     Mode.GRADIENT: "GRADIENT_TRANSFER",
-    Mode.ORACLE: "MYOPIC_OPTIMUM",
+    Mode.ORACLE: "PREDICT_AND_ENUMERATE",
     Mode.STATIC: "STATIC_SPLIT",
 }
 PROTECTION_FIRST = "PROTECTION_FIRST"
@@ -44,6 +46,8 @@ class NodeDecision:
     after: Objective
     reason: Reason
     state: SliceState
+    overrides: tuple[str, ...] = ()
+    """Layers of the safety layer that changed the controller's choice."""
 
     @property
     def changed(self) -> bool:
@@ -65,37 +69,62 @@ def is_protected(state: SliceState, policy: SlicePolicy) -> bool:
     return state.alarm_active or state.alarm_cleared_s < policy.alarm_hold_s
 
 
-def decide(state: SliceState, policy: SlicePolicy, actor: Actor | None, link: LinkModel) -> NodeDecision:
-    """The permitted split that the policy's mode chooses.
+def decide(state: SliceState, policy: SlicePolicy, learned: Learned | None, link: LinkModel) -> NodeDecision:
+    """The split that the policy's mode prefers most, secured by the safety layer.
 
     Source: eq (3) of the distribution-automation paper on the FlexE lattice. Always on the lattice and within floors,
-    bandwidth minima, ceilings and, unless a fault alarm overrides it, the rate limit. Raises TwinRicError MODEL-MISSING
-    in mode `rl` without an actor.
+    bandwidth minima, ceilings and, unless a fault alarm overrides it, the rate limit; in modes `rl` and `oracle` within
+    the network-calculus bound where a split is. `details["overrides"]` names the layers that changed the choice. Raises
+    TwinRicError MODEL-MISSING in mode `rl` without an actor and in mode `oracle` without a forecaster.
     """
+    policy = policy.at(Scope(e2_node_id=state.e2_node_id))
     alarm = is_protected(state, policy)
-    mask = permitted_of(policy, state.slots, alarm=alarm)
-    row = _row(state, policy, actor, link, mask)
-    code = PROTECTION_FIRST if alarm else CODES[policy.mode]
-    return explained(state, policy, link, SPLITS[row], code)
+    chosen = _secured(state, policy, _preference(state, policy, learned, link), link, alarm=alarm)
+    code = PROTECTION_FIRST if alarm else CODES[deciding_mode(policy.mode, state.period_s)]
+    made = explained(state, policy, link, SPLITS[chosen.row], code)
+    if not chosen.overrides:
+        return made
+    details = {**made.reason.details, "overrides": ",".join(chosen.overrides)}
+    return replace(made, reason=Reason(code, made.reason.numbers, details), overrides=chosen.overrides)
 
 
-def _row(state: SliceState, policy: SlicePolicy, actor: Actor | None, link: LinkModel, mask: NDArray[np.bool_]) -> int:
+def deciding_mode(mode: Mode, period_s: float) -> Mode:
+    """Who decides at that period: the actor is for the Near-RT loop, beyond it forecast and enumeration stand in."""
+    return Mode.ORACLE if mode is Mode.RL and period_s > LONGEST_S else mode
+
+
+def _preference(
+    state: SliceState, policy: SlicePolicy, learned: Learned | None, link: LinkModel
+) -> NDArray[np.floating]:
+    """How much the policy's mode prefers each split (525,)."""
+    mode = deciding_mode(policy.mode, state.period_s)
+    if mode is Mode.STATIC:
+        return static_split()
     limits = limits_of(policy)
-    if policy.mode is Mode.STATIC:
-        return int(static_split(mask))
-    if policy.mode is Mode.RL:
-        if actor is None:
-            raise TwinRicError("MODEL-MISSING", "actor", None, "a loaded actor", "Run the app's train.py.")
-        alarm = np.asarray(is_protected(state, policy))
-        seen = Observation(
-            state.offered_mbps, state.queue_mbit, state.delay_ms, state.jitter_ms, state.slots,
-            np.asarray(state.period_s), alarm,
-        )  # fmt: skip
-        return int(choose(actor, seen, limits, link, mask))
-    situation = situation_of(state)
-    if policy.mode is Mode.GRADIENT:
-        return int(gradient_transfer(situation, limits, link, mask))
-    return int(myopic_oracle(situation, limits, link, mask))
+    if mode is Mode.GRADIENT:
+        return gradient_transfer(situation_of(state), limits, link)
+    if learned is None or (mode is Mode.RL and learned.actor is None):
+        name = "actor" if mode is Mode.RL else "forecaster"
+        raise TwinRicError("MODEL-MISSING", name, None, f"a loaded {name}", "Run the app's train.py.")
+    seen = Observation(
+        state.offered_mbps, state.queue_mbit, state.delay_ms, state.jitter_ms, state.slots,
+        np.asarray(state.period_s), np.asarray(is_protected(state, policy)),
+    )  # fmt: skip
+    if mode is Mode.RL:
+        return scored(learned, seen, limits, link)
+    return predict_and_enumerate(seen, learned.forecaster, limits, link)
+
+
+def _secured(
+    state: SliceState, policy: SlicePolicy, preference: NDArray[np.floating], link: LinkModel, *, alarm: bool
+) -> Secured:
+    bounds = bounds_of(policy, alarm)
+    layers = layers_of(bounds, state.slots, urgent=is_urgent(bounds, state.slots, alarm=alarm))
+    if policy.mode in (Mode.RL, Mode.ORACLE):
+        load, period_s = state.offered_mbps[-1], np.asarray(state.period_s)
+        mask = bounded(load, state.queue_mbit, period_s, limits_of(policy), link, layers[-1][1])
+        layers.append((BOUND, mask))
+    return secured(preference, layers)
 
 
 def situation_of(state: SliceState) -> Situation:
@@ -132,9 +161,10 @@ def explained(
     return NodeDecision(state.e2_node_id, state.source_time_ns, slots, state.slots, before, after, reason, state)
 
 
-def decide_fleet(fleet: FleetState, policy: SlicePolicy, actor: Actor | None, link: LinkModel) -> FleetDecision:
+def decide_fleet(fleet: FleetState, policy: SlicePolicy, learned: Learned | None, link: LinkModel) -> FleetDecision:
     """Decisions for the nodes that are due. Raises what :func:`decide` raises."""
-    return fleet_decision([decide(node, policy, actor, link) for node in fleet.nodes if node.e2_node_id in fleet.due])
+    due = [node for node in fleet.nodes if node.e2_node_id in fleet.due]
+    return fleet_decision([decide(node, policy, learned, link) for node in due])
 
 
 def fleet_decision(nodes: Sequence[NodeDecision]) -> FleetDecision:

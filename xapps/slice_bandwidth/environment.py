@@ -10,31 +10,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xapps.slice_bandwidth.baselines import Situation
-from xapps.slice_bandwidth.lattice import SPLITS, Bounds, index_of, nearest_split, permitted, sum_over_slices
-from xapps.slice_bandwidth.model import (
-    ALL_SLOTS,
-    CALENDAR_SLOTS,
-    SLOT_MBPS,
-    SLOT_STEP,
-    STATIC_SLOTS,
-    LinkModel,
-    Prediction,
-    predict,
-)  # fmt: skip
-from xapps.slice_bandwidth.objective import Limits, Objective, cost_table, evaluate, limits_of, moved_slots
+from xapps.slice_bandwidth.clairvoyant import Course
+from xapps.slice_bandwidth.forecast import Forecaster, persistence
+from xapps.slice_bandwidth.hindsight import Episode
+from xapps.slice_bandwidth.lattice import SPLITS, Bounds, index_of, nearest_split, permitted
+from xapps.slice_bandwidth.model import SLOT_MBPS, SLOT_STEP, STATIC_SLOTS, LinkModel, Prediction, predict
+from xapps.slice_bandwidth.objective import TERM_LIMIT, Limits, Objective, evaluate, limits_of, moved_slots
 from xapps.slice_bandwidth.policy import SlicePolicy
 from xapps.slice_bandwidth.rl_agent import BASE_LIMIT, FEATURES, LIMIT, Observation, features
+from xapps.slice_bandwidth.safety import bounded
 from xapps.slice_bandwidth.state import HISTORY
-from xapps.slice_bandwidth.traffic import draw_traffic
+from xapps.slice_bandwidth.traffic import draw_traffic, draw_unseen_traffic
 
-__all__ = ["PolicyBatch", "SliceBandwidthEnv", "StepResult", "VectorSliceEnv", "default_policies", "draw_policies"]
+__all__ = [
+    "LOOP_PERIODS_S", "PERIODS_S", "TAIL", "PolicyBatch", "SliceBandwidthEnv", "StepResult", "VectorSliceEnv",
+    "default_policies", "draw_policies", "policies_like",
+]  # fmt: skip
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
 
-TERM_LIMIT = 10.0
-"""Where each delay and jitter term of the reward is cut off; the reported objective never is."""
+TAIL = 12
+"""Periods of traffic drawn beyond an episode's end, so that a teacher sees what follows its last decisions."""
 PERIODS_S = np.array([0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.2, 1.0, 10.0, 60.0])
+"""Periods that an episode draws from unless it is told otherwise; the simulator's fast-forward goes to a minute."""
+LOOP_PERIODS_S = np.array([0.01, 0.05, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.2, 1.0])
+"""Those of the Near-RT loop, 10 ms to 1 s: what the actor is trained on."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,11 @@ class PolicyBatch:
 
 def default_policies(number: int) -> PolicyBatch:
     """The default policy for every environment."""
-    policy = SlicePolicy()
+    return policies_like(SlicePolicy(), number)
+
+
+def policies_like(policy: SlicePolicy, number: int) -> PolicyBatch:
+    """`policy` for every environment."""
     one = limits_of(policy)
     stacked = {name: np.repeat(np.asarray(value)[None], number, axis=0) for name, value in vars(one).items()}
     bounds = []
@@ -60,12 +65,19 @@ def default_policies(number: int) -> PolicyBatch:
     return PolicyBatch(Limits(**stacked), *bounds)
 
 
-def draw_policies(generator: np.random.Generator, number: int, default_share: float = 0.4) -> PolicyBatch:
-    """Policies over the ranges that operators use; a `default_share` of the environments keeps the default."""
+def draw_policies(
+    generator: np.random.Generator, number: int, default_share: float = 0.4, *, unseen: bool = False
+) -> PolicyBatch:
+    """Policies over the ranges that operators use; a `default_share` of the environments keeps the default.
+
+    `unseen` draws from outside of what training draws: no defaults, weights near the corners of the simplex, limits and
+    prices further from the defaults.
+    """
     base = default_policies(number)
-    keep = generator.random(number) < default_share
-    weights = generator.dirichlet([1.5, 1.0, 1.0], size=(number, 3))
-    spread = np.exp(generator.uniform(np.log(0.4), np.log(2.5), size=(4, number, 3)))
+    keep = generator.random(number) < (0.0 if unseen else default_share)
+    weights = generator.dirichlet([0.4, 0.4, 0.4] if unseen else [1.5, 1.0, 1.0], size=(number, 3))
+    widest = 4.0 if unseen else 2.5
+    spread = np.exp(generator.uniform(-np.log(widest), np.log(widest), size=(4, number, 3)))
     minimum = generator.integers(1, 4, size=(number, 3)) * SLOT_STEP
     limits = base.limits
     drawn = Limits(
@@ -97,8 +109,12 @@ class StepResult:
 class VectorSliceEnv:
     """N nodes at once, each with its own traffic, policy, period and link; card: :class:`SliceBandwidthEnv`."""
 
-    def __init__(self, number: int, steps: int, *, random_policies: bool = True, period_s: float | None = None) -> None:
-        self.number, self.steps = number, steps
+    def __init__(
+        self, number: int, steps: int, *, random_policies: bool = True, period_s: float | None = None,
+        unseen: bool = False, periods_s: Floats = PERIODS_S,
+    ) -> None:  # fmt: skip
+        """`unseen` draws policies and traffic from outside of what training draws."""
+        self.number, self.steps, self._unseen, self._periods_s = number, steps, unseen, periods_s
         self.nominal = LinkModel()
         self._random_policies = random_policies
         self._fixed_period_s = period_s
@@ -106,22 +122,29 @@ class VectorSliceEnv:
 
     def reset(self, generator: np.random.Generator) -> Observation:
         """Draw all anew from `generator`; the first observation follows `HISTORY` periods of the static split."""
+        self._draw(generator)
+        self.slots = np.tile(STATIC_SLOTS, (self.number, 1))
+        self.queue_mbit = np.zeros((self.number, 3))
+        self.at = HISTORY
+        for step in range(HISTORY):
+            self._measured = self._serve(step, self.slots)
+        return self.observation()
+
+    def _draw(self, generator: np.random.Generator) -> None:
+        """Period, policies, link and traffic of an episode."""
         number = self.number
-        drawn = generator.choice(PERIODS_S, number)
+        drawn = generator.choice(self._periods_s, number)
         self.period_s = np.full(number, self._fixed_period_s) if self._fixed_period_s else drawn
-        self.policies = draw_policies(generator, number) if self._random_policies else default_policies(number)
+        unseen = self._unseen
+        drawn_policies = self._random_policies or unseen
+        self.policies = draw_policies(generator, number, unseen=unseen) if drawn_policies else default_policies(number)
         self.link = LinkModel(
             self.nominal.base_delay_ms * generator.uniform(0.5, 1.5, (number, 3)),
             self.nominal.burst_mbit * np.exp(generator.uniform(-1.0, 1.0, (number, 3))),
             self.nominal.buffer_mbit * np.exp(generator.uniform(-1.2, 0.7, (number, 3))),
         )
-        self.traffic = draw_traffic(generator, self.steps + HISTORY, self.period_s)
-        self.slots = np.tile(STATIC_SLOTS, (number, 1))
-        self.queue_mbit = np.zeros((number, 3))
-        self.at = HISTORY
-        for step in range(HISTORY):
-            self._measured = self._serve(step, self.slots)
-        return self.observation()
+        draw = draw_unseen_traffic if unseen else draw_traffic
+        self.traffic = draw(generator, self.steps + HISTORY + TAIL, self.period_s)
 
     def _serve(self, step: int, slots: NDArray[np.int64]) -> Prediction:
         measured = predict(self.traffic.offered_mbps[step], self.queue_mbit, slots, self.period_s[:, None], self.link)
@@ -144,7 +167,7 @@ class VectorSliceEnv:
     @property
     def alarm(self) -> NDArray[np.bool_]:
         """Whether a fault alarm is active (N,); it arrives before the load that it announces."""
-        return np.asarray(self.traffic.alarm[min(self.at, len(self.traffic.alarm) - 1)])
+        return np.asarray(self.traffic.alarm[self.at])
 
     def situation(self, *, clairvoyant: bool = False) -> Situation:
         """What a myopic rule is given: the last load, or the coming one when `clairvoyant`."""
@@ -161,21 +184,38 @@ class VectorSliceEnv:
         alarmed = np.where(urgent[:, None], self.policies.alarmed.inside, permitted(self.policies.alarmed, self.slots))
         return np.asarray(np.where(alarm[:, None], alarmed, quiet))
 
+    def safe_mask(self) -> NDArray[np.bool_]:
+        """Of :meth:`mask` what the safety layer leaves, as the app applies it to what it sees."""
+        last, limits = self.traffic.offered_mbps[self.at - 1], self.policies.limits
+        return bounded(last, self.queue_mbit, self.period_s, limits, self.nominal, self.mask())
+
     @property
     def table_link(self) -> LinkModel:
         """The true link of each environment, shaped for `predict_table`."""
         return LinkModel(*(np.asarray(value)[:, None, :] for value in vars(self.link).values()))
 
-    def held_cost(self, periods: int, discount: float) -> Floats:
-        """True discounted cost (N, 525) of holding each split for `periods`, its move included; hindsight."""
-        table, queue = np.zeros((self.number, CALENDAR_SLOTS + 1, 3)), self.queue_mbit[:, None, :]
-        for ahead in range(periods):
-            load = self.traffic.offered_mbps[min(self.at + ahead, len(self.traffic.offered_mbps) - 1)]
-            got = predict(load[:, None, :], queue, ALL_SLOTS, self.period_s[:, None, None], self.table_link)
-            table += discount**ahead * cost_table(got, self.policies.limits)[1]
-            queue = got.queue_mbit
-        moves = moved_slots(self.slots[:, None, :], SPLITS)
-        return np.asarray(sum_over_slices(table) + self.policies.limits.slot_move_cost[:, None] * moves)
+    def course(self, node: int) -> Course:
+        """All that is still to come for one environment, for the clairvoyant."""
+        limits = Limits(*(np.asarray(value)[node] for value in vars(self.policies.limits).values()))
+        quiet, alarmed = (
+            Bounds(held.low[node], held.high[node], held.max_moved[node])
+            for held in (self.policies.quiet, self.policies.alarmed)
+        )
+        link = LinkModel(*(np.asarray(value)[node] for value in vars(self.link).values()))
+        coming = slice(self.at, self.steps + HISTORY)
+        traffic = self.traffic
+        return Course(
+            traffic.offered_mbps[coming, node], traffic.alarm[coming, node], limits, quiet, alarmed, link,
+            float(self.period_s[node]), self.slots[node], self.queue_mbit[node],
+        )  # fmt: skip
+
+    def episode(self) -> Episode:
+        """The whole episode with `TAIL` periods beyond its end, for the teacher."""
+        traffic, policies = self.traffic, self.policies
+        return Episode(
+            traffic.offered_mbps[HISTORY:], traffic.alarm[HISTORY:], policies.limits, policies.quiet, policies.alarmed,
+            self.link, self.period_s,
+        )  # fmt: skip
 
     def step(self, rows: Rows) -> StepResult:
         """Put the splits `rows` (N,) in force for one period."""
@@ -202,11 +242,13 @@ class SliceBandwidthEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
     nearest one that it does.
 
     ## Observation space
-    `Box(-10, 30, (21, 3, 36), float32)`: for 0..20 slots (axis 0) of each slice (axis 1), the columns of
-    `rl_agent.features`: cost by the analytic queue for loads that may come (0-4), eq (3)'s terms (5-7), broken
-    limits (8), load history against capacity (9-13), trends (14-15), backlog (16), move (17-18), slot count (19),
-    slice (20-22), alarm, third-term form, period, move cost, idle slots, whole load, its change (23-29), weights
-    (30-32), price of violations (33), measured delay and jitter against their limits (34-35).
+    `Box(-10, 30, (21, 3, 35), float32)`: for 0..20 slots (axis 0) of each slice (axis 1), the columns of
+    `rl_agent.features`: cost expected under the forecast (0-3), in a low and a high scenario (4-5), backlog left behind
+    (6-7), last and coming load against capacity (8-11), backlog to drain (12), move (13-14), slot count (15), slice
+    (16-18), alarm, third-term form, period, move cost, idle slots, whole load, its change (19-25), weights (26-28),
+    price of violations (29), measured delay and jitter against their limits (30-31), price of a slot and of a
+    millisecond (32-33), part of a slot that the load fills (34). The forecast is `forecaster`'s; by default the last
+    load is expected to persist.
 
     ## Reward
     -(eq (3) of the period, delay and jitter terms cut at 10) - price of broken limits - slot_move_cost x moved slots.
@@ -216,13 +258,14 @@ class SliceBandwidthEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
     after `steps` periods; never terminated.
 
     ## Versions
-    v1: first.
+    v2: rows around a forecast. v1: rows around the last load.
     """
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - Gymnasium's own form
 
-    def __init__(self, steps: int = 128) -> None:
+    def __init__(self, steps: int = 128, forecaster: Forecaster = persistence) -> None:
         self._vector = VectorSliceEnv(1, steps)
+        self._forecaster = forecaster
         self.action_space = gymnasium.spaces.Discrete(len(SPLITS))
         self.observation_space = gymnasium.spaces.Box(-LIMIT, BASE_LIMIT, (21, 3, FEATURES), np.float32)
 
@@ -251,4 +294,5 @@ class SliceBandwidthEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
 
     def _seen(self) -> NDArray[np.float32]:
         policies = self._vector.policies
-        return np.asarray(features(self._vector.observation(), policies.limits, self._vector.nominal)[0])
+        seen = features(self._vector.observation(), self._forecaster, policies.limits, self._vector.nominal)
+        return np.asarray(seen[0])

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from ric.decision import Reason
+from ric.scopes import Scope
 from xapps.slice_bandwidth.baselines import gradient_transfer, static_split
 from xapps.slice_bandwidth.decision import (
     FleetDecision,
@@ -33,14 +34,16 @@ def fall_back(state: SliceState, policy: SlicePolicy, link: LinkModel, reason: R
 
     Alarm floors hold here too. The reason keeps the code of what went wrong; `safe_action` says what was done.
     """
+    policy = policy.at(Scope(e2_node_id=state.e2_node_id))
     mask = permitted_of(policy, state.slots, alarm=is_protected(state, policy))
     known = bool(np.isfinite(state.offered_mbps[-1]).all() and np.isfinite(state.queue_mbit).all())
     if known and reason.code not in LOAD_UNKNOWN:
-        row, action = int(gradient_transfer(situation_of(state), limits_of(policy), link, mask)), "gradient_eq2"
+        preference, action = gradient_transfer(situation_of(state), limits_of(policy), link), "gradient_eq2"
     else:
-        row, action = int(static_split(mask)), "static"
+        preference, action = static_split(), "static"
         zero = np.zeros(3)
         state = state if known else replace(state, offered_mbps=np.zeros_like(state.offered_mbps), queue_mbit=zero)
+    row = int(np.argmax(np.where(mask, preference, -np.inf)))
     made = explained(state, policy, link, SPLITS[row], reason.code)
     numbers = {**made.reason.numbers, **reason.numbers}
     details = {**made.reason.details, **reason.details, "safe_action": action}

@@ -11,7 +11,10 @@ from xapps.slice_bandwidth.model import CALENDAR_SLOTS, SLOT_STEP
 from xapps.slice_bandwidth.objective import moved_slots
 from xapps.slice_bandwidth.policy import SlicePolicy
 
-__all__ = ["SPLITS", "Bounds", "bounds_of", "index_of", "nearest_split", "permitted", "permitted_of", "sum_over_slices"]
+__all__ = [
+    "SPLITS", "Bounds", "bounds_of", "index_of", "is_urgent", "nearest_split", "nearness", "permitted", "permitted_of",
+    "sum_over_slices",
+]  # fmt: skip
 
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -69,16 +72,25 @@ def permitted(bounds: Bounds, slots: Ints, *, limit_moves: bool = True) -> Mask:
     return np.asarray(np.where(near.any(axis=-1, keepdims=True), near, bounds.inside))
 
 
+def is_urgent(bounds: Bounds, slots: Ints, *, alarm: bool) -> bool:
+    """True while an alarm's floors do not hold yet: then the rate limit must not delay them."""
+    return alarm and bool((slots < bounds.low).any())
+
+
 def permitted_of(policy: SlicePolicy, slots: Ints, *, alarm: bool) -> Mask:
     """Splits (525,) that `policy` permits from `slots` (3,); alarms override the rate limit until their floors hold."""
     bounds = bounds_of(policy, alarm)
-    return permitted(bounds, slots, limit_moves=not (alarm and bool((slots < bounds.low).any())))
+    return permitted(bounds, slots, limit_moves=not is_urgent(bounds, slots, alarm=alarm))
+
+
+def nearness(wanted: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Preference (..., 525) for splits close to `wanted` (..., 3) slots; at equal distance fewer slots win."""
+    return np.asarray(-((SPLITS - wanted[..., None, :]) ** 2).sum(axis=-1) - 1e-6 * SPLITS.sum(axis=1))
 
 
 def nearest_split(wanted: NDArray[np.float64], mask: Mask) -> NDArray[np.intp]:
-    """Rows (...) of the permitted splits closest to `wanted` (..., 3) slots; at equal distance fewer slots win."""
-    distance = ((SPLITS - wanted[..., None, :]) ** 2).sum(axis=-1) + 1e-6 * SPLITS.sum(axis=1)
-    return np.asarray(np.argmin(np.where(mask, distance, np.inf), axis=-1))
+    """Rows (...) of the permitted splits closest to `wanted` (..., 3) slots."""
+    return np.asarray(np.argmax(np.where(mask, nearness(wanted), -np.inf), axis=-1))
 
 
 def sum_over_slices(table: NDArray[np.floating]) -> NDArray[np.floating]:

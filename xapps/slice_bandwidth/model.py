@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "ALL_SLOTS", "CALENDAR_SLOTS", "CONTROL", "MONITORING", "PROTECTION", "SLICES", "SLOT_MBPS", "SLOT_STEP",
-    "S_NSSAI", "STATIC_SLOTS", "LinkModel", "Prediction", "predict", "predict_table",
+    "S_NSSAI", "STATIC_SLOTS", "LinkModel", "Prediction", "capacity_mbps", "predict", "predict_table",
 ]  # fmt: skip
 
 Floats = NDArray[np.float64]
@@ -59,6 +59,11 @@ class Prediction:
     queue_mbit: Floats
 
 
+def capacity_mbps(slots: NDArray[np.int64]) -> Floats:
+    """Rate [Mb/s] of a slice on its slots; next to nothing on none."""
+    return np.asarray(np.maximum(slots * SLOT_MBPS, _NO_SLOT_MBPS))
+
+
 def predict(
     offered_mbps: Floats, queue_mbit: Floats, slots: NDArray[np.int64], period_s: Floats | float, link: LinkModel
 ) -> Prediction:
@@ -66,10 +71,11 @@ def predict(
 
     `slots` (..., 3) broadcasts against them. Delay is the mean and jitter the standard deviation over the arrivals.
     """
-    capacity = np.maximum(slots * SLOT_MBPS, _NO_SLOT_MBPS)
-    start = np.minimum(queue_mbit, link.buffer_mbit)
+    capacity = capacity_mbps(slots)
+    start = queue_mbit
     rate = offered_mbps - capacity
-    end = np.clip(start + rate * period_s, 0.0, link.buffer_mbit)
+    # A backlog that was measured fits the buffer, whatever the model says of it.
+    end = np.clip(start + rate * period_s, 0.0, np.maximum(link.buffer_mbit, start))
     # The backlog moves from start to end in a straight line for this share of the period, then stays there.
     change = np.abs(rate) * period_s
     share = np.minimum(1.0, np.abs(end - start) / np.maximum(change, 1e-9))

@@ -11,9 +11,14 @@ from numpy.typing import NDArray
 from xapps.slice_bandwidth.model import ALL_SLOTS, SLOT_MBPS, Prediction
 from xapps.slice_bandwidth.policy import SlicePolicy, ThirdTerm
 
-__all__ = ["Limits", "Objective", "cost_table", "evaluate", "limits_of", "moved_slots"]
+__all__ = [
+    "TERM_LIMIT", "Limits", "Objective", "cost_table", "evaluate", "limits_of", "moved_slots", "priced_table",
+]  # fmt: skip
 
 Floats = NDArray[np.float64]
+
+TERM_LIMIT = 10.0
+"""Where each delay and jitter term is cut off in what controllers are compared by; the reported eq (3) never is."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +115,16 @@ def cost_table(prediction: Prediction, limits: Limits) -> tuple[Objective, Float
     objective = evaluate(prediction.delay_ms, prediction.jitter_ms, ALL_SLOTS, _per_slot(limits))
     penalty = objective.violations.sum(axis=-1) * limits.violation_cost[..., None, :]
     return objective, objective.terms.sum(axis=-1) + penalty
+
+
+def priced_table(prediction: Prediction, limits: Limits) -> Floats:
+    """Cost as :func:`cost_table` has it, but each delay and jitter term cut at `TERM_LIMIT`, as the reward has it."""
+    objective = evaluate(prediction.delay_ms, prediction.jitter_ms, ALL_SLOTS, _per_slot(limits))
+    terms, broken = objective.terms, objective.violations
+    # Written out, because NumPy reduces an axis of three several times more slowly.
+    cost = np.minimum(terms[..., 0], TERM_LIMIT) + np.minimum(terms[..., 1], TERM_LIMIT) + terms[..., 2]
+    count = broken[..., 0].astype(np.int8) + broken[..., 1] + broken[..., 2]
+    return np.asarray(cost + count * limits.violation_cost[..., None, :])
 
 
 def moved_slots(before: NDArray[np.signedinteger], after: NDArray[np.signedinteger]) -> NDArray[np.int64]:

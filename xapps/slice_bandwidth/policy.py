@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from ric.config import FrozenModel
+from ric.scopes import ScopedPolicy
 from xapps.slice_bandwidth.model import CALENDAR_SLOTS, SLICES, SLOT_MBPS, SLOT_STEP
 
 __all__ = [
@@ -106,11 +107,11 @@ class MonitoringTerms(SliceTerms):
     violation_cost: float = _default("violation_cost", 1.0)
 
 
-class SlicePolicy(FrozenModel):
+class SlicePolicy(ScopedPolicy):
     """How the slots of one E2 node are shared between its control, protection and monitoring slices."""
 
     mode: Mode = Mode.RL
-    """Who decides: `rl` the trained actor, `gradient` eq (2), `oracle` enumeration, `static` 25/50/25."""
+    """Who decides: `rl` the trained actor, `gradient` eq (2), `oracle` forecast and enumeration, `static` 25/50/25."""
     third_term: ThirdTerm = ThirdTerm.LITERAL
     """`literal` prices granted bandwidth, gamma B / B_min, as eq (3) is printed; `shortfall` takes gamma B_min / B."""
     control: ControlTerms = ControlTerms()

@@ -19,7 +19,7 @@ __all__ = ["HISTORY", "MEASUREMENT_NAMES", "FleetState", "NodeWindow", "SliceSta
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-HISTORY = 8
+HISTORY = 16
 """Periods of offered load that a decision sees."""
 
 VOLUME, QUEUE, SLOTS = "DRB.PdcpSduVolumeDL", "TWINRIC.QueueDl", "TWINRIC.FlexeSlots"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["TrafficBatch", "draw_traffic"]
+__all__ = ["TrafficBatch", "draw_traffic", "draw_unseen_traffic"]
 
 Floats = NDArray[np.float64]
 
@@ -94,3 +94,47 @@ def draw_traffic(generator: np.random.Generator, steps: int, period_s: Floats) -
         alarm_left_s = np.where(raised, duration_s, np.where(false_one, 3.0, alarm_left_s - period_s))
         alarm[step] = alarm_left_s > 0
     return TrafficBatch(offered, alarm)
+
+
+# What training never draws: per slice mean load, polling and a surge that hits all slices at once.
+UNSEEN_MEAN_GBPS = np.array([[2.0, 18.0], [0.3, 12.0], [2.0, 26.0]])
+POLL_S, POLL_DUTY, POLL_FACTOR = (1.0, 15.0), (0.05, 0.4), (1.3, 3.5)
+SWING_S, SWING = (5.0, 120.0), (0.05, 0.5)
+SURGES_PER_S, SURGE_S, SURGE_FACTOR = (0.005, 0.04), (1.0, 20.0), (1.3, 3.0)
+HEAVY_TAIL_SHAPE = 2.2
+
+
+def draw_unseen_traffic(generator: np.random.Generator, steps: int, period_s: Floats) -> TrafficBatch:
+    """Traffic of families that training does not know, to judge generalisation by.
+
+    Slow swings, polling in square waves, surges of all slices together with exponential decay, heavy-tailed bursts of
+    one period; an alarm stands while a surge is above half its height in half of the environments.
+    """
+    number = len(period_s)
+    time_s = np.arange(steps)[:, None, None] * period_s[None, :, None]
+
+    def one(low: float, high: float) -> Floats:
+        return _between(generator, np.array([[low, high]] * 3), number)
+
+    mean = _between(generator, UNSEEN_MEAN_GBPS, number)
+    swing = 1 + one(*SWING) * np.sin(2 * np.pi * (time_s / one(*SWING_S) + generator.random((number, 3))))
+    phase = (time_s / one(*POLL_S) + generator.random((number, 3))) % 1.0
+    polling = 1 + (one(*POLL_FACTOR) - 1) * (phase < one(*POLL_DUTY))
+    surge = _surges(generator, steps, period_s)
+    height = one(*SURGE_FACTOR) - 1
+    heavy = 1 + 0.05 * np.minimum(generator.pareto(HEAVY_TAIL_SHAPE, (steps, number, 3)), 20.0)
+    offered = np.clip(mean * swing * polling * (1 + height * surge[..., None]) * heavy, 0.05, 100.0) * 1e3
+    told = generator.random(number) < 0.5
+    return TrafficBatch(offered, (surge > 0.5) & told)
+
+
+def _surges(generator: np.random.Generator, steps: int, period_s: Floats) -> Floats:
+    """Height (steps, N) of the surge in force, 1 when it begins."""
+    number = len(period_s)
+    rate, decay_s = _between(generator, np.array([SURGES_PER_S, SURGE_S]), number).T
+    begins = generator.random((steps, number)) < 1 - np.exp(-rate * period_s)
+    height, out = np.zeros(number), np.empty((steps, number))
+    for step in range(steps):
+        height = np.where(begins[step], 1.0, height * np.exp(-period_s / decay_s))
+        out[step] = height
+    return out

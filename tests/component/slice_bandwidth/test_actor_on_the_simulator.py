@@ -3,31 +3,26 @@
 Cost is eq (3) with the price of broken limits and of moves, as the simulator's queues measure it.
 """
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-import xapps.slice_bandwidth
 from e2sim.network import build_transport
 from e2sim.ran.transport import kpm_values
 from e2sim.scenario import load_scenario, shipped_scenario
 from e2sim.streams import Streams
 from ric.e2sm.kpm import KpmItem, KpmReport
-from ric.learned import load_model
 from xapps.slice_bandwidth.decision import decide
 from xapps.slice_bandwidth.model import S_NSSAI, LinkModel
 from xapps.slice_bandwidth.objective import evaluate, limits_of
 from xapps.slice_bandwidth.policy import Mode, SlicePolicy
-from xapps.slice_bandwidth.rl_agent import FEATURES
 from xapps.slice_bandwidth.state import MEASUREMENT_NAMES, NodeWindow
+from xapps.slice_bandwidth.train import ACTOR, FORECASTER, MODELS, load_learned
 
-MODEL = Path(xapps.slice_bandwidth.__file__).parent / "models" / "actor.onnx"
 PERIOD_S = 0.1
 ITEMS = tuple(KpmItem("", name) for name in S_NSSAI)
 
 
-def play(mode, actor, seed):
+def play(mode, learned, seed):
     """Mean cost and broken limits over the demo's congestion of the control slice."""
     scenario = load_scenario(shipped_scenario("demo"))
     transport = build_transport(scenario, scenario.nodes[0], Streams(seed))
@@ -43,16 +38,17 @@ def play(mode, actor, seed):
         broken += int(got.violation_count)
         rows = np.array([values[name] for name in MEASUREMENT_NAMES])
         window.add_report(KpmReport("n1", step * 100_000_000, 100, MEASUREMENT_NAMES, ITEMS, rows))
-        decision = decide(window.state(step * 100_000_000), policy, actor, link)
+        decision = decide(window.state(step * 100_000_000), policy, learned, link)
         moved = transport.calendar.allocate(decision.slots.tolist()) if decision.changed else 0
     return float(np.mean(costs)), broken
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_shipped_actor_beats_static_and_eq_2_on_the_simulators_congestion(seed):
-    model = load_model(MODEL, {"rows": (-1, FEATURES)}, {"scores": (-1,)})
+    learned = load_learned(MODELS / ACTOR, MODELS / FORECASTER)
     static, broken_static = play(Mode.STATIC, None, seed)
     gradient, _ = play(Mode.GRADIENT, None, seed)
-    rl, broken_rl = play(Mode.RL, lambda rows: model.run(rows=rows)[0], seed)
-    assert rl < min(static, gradient)
-    assert broken_rl < 0.2 * broken_static
+    rl, broken_rl = play(Mode.RL, learned, seed)
+    enumerate_cost, broken_enumerate = play(Mode.ORACLE, learned, seed)
+    assert max(rl, enumerate_cost) < min(static, gradient)
+    assert max(broken_rl, broken_enumerate) < 0.2 * broken_static

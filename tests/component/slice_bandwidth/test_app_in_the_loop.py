@@ -64,9 +64,9 @@ class Peer:
             )
         )
 
-    def report(self, step, load_mbps):
+    def report(self, step, load_mbps, period_ms=100):
         items = tuple(kpm.KpmItem("", name) for name in S_NSSAI)
-        volume = np.array(load_mbps) * 0.1
+        volume = np.array(load_mbps) * period_ms / 1e3
         rows = {
             "DRB.PdcpSduVolumeDL": volume,
             "TWINRIC.FlexeSlots": self.calendar.slots,
@@ -74,8 +74,8 @@ class Peer:
         }
         values = np.array([np.asarray(rows.get(name, np.ones(3)), dtype=float) for name in MEASUREMENT_NAMES])
         values[MEASUREMENT_NAMES.index("TWINRIC.QueueDl")] = 0.0
-        time_ns = START_S * 10**9 + step * 100_000_000
-        report = kpm.KpmReport(NODE, time_ns, 100, MEASUREMENT_NAMES, items, values)
+        time_ns = START_S * 10**9 + step * period_ms * 1_000_000
+        report = kpm.KpmReport(NODE, time_ns, period_ms, MEASUREMENT_NAMES, items, values)
         self.handlers[kpm.NAME](NODE, *kpm.encode_indication(report))
 
     def alarm(self, step, severity=PERCEIVED_SEVERITY_CRITICAL, application="fault_alarm"):
@@ -154,8 +154,7 @@ async def test_app_controls_only_when_the_split_changes():
 
 
 async def test_app_fault_alarm_puts_protection_and_control_first_until_the_hold_is_over():
-    # Moving is free here, because one period's gain does not pay a myopic optimum for giving slots up.
-    async with running({"mode": "oracle", "alarm_hold_s": 0.5, "slot_move_cost": 0}) as bench:
+    async with running({"mode": "oracle", "alarm_hold_s": 0.5}) as bench:
         for step in range(1, 4):
             await bench.after(step, CALM)
         assert bench.peer.calendar.slots[1] < 8
@@ -186,7 +185,53 @@ async def test_app_missing_model_falls_back_visibly_and_only_in_mode_rl(tmp_path
         assert (record.reason_code, record.safe_action) == ("MODEL_MISSING", True)
         assert record.details["safe_action"] == "gradient_eq2"
     async with running({"mode": "oracle"}, model_path=str(tmp_path / "none.onnx")) as bench:
-        assert (await bench.after(1, CONGESTED)).reason_code == "MYOPIC_OPTIMUM"
+        assert (await bench.after(1, CONGESTED)).reason_code == "PREDICT_AND_ENUMERATE"
+
+
+@pytest.mark.parametrize("mode", ["rl", "oracle"])
+async def test_app_missing_forecaster_falls_back_visibly(tmp_path, mode):
+    async with running({"mode": mode}, forecaster_path=str(tmp_path / "none.onnx")) as bench:
+        assert (await bench.after(1, CONGESTED)).reason_code == "MODEL_MISSING"
+
+
+async def test_app_partial_policies_merge_per_slice_and_hold_from_the_next_decision():
+    async with running({"mode": "static", "control": {"alpha": 0.9}}) as bench:
+        await bench.after(1, CALM)
+        bench.runtime.policies.put("p2", 1, {"control": {"floor_slots": 7}, "monitoring": {"ceiling_slots": 3}}, None)
+        await bench.after(2, CALM)
+        assert bench.peer.calendar.slots[0] >= 7
+        assert bench.peer.calendar.slots[2] <= 3
+        control = bench.runtime.policies.effective().control
+        assert (control.alpha, control.floor_slots, control.d_max_ms) == (0.9, 7, 50.0)
+
+
+async def test_app_policy_of_another_node_changes_nothing_here():
+    async with running({"mode": "static"}) as bench:
+        await bench.after(1, CALM)
+        bench.runtime.policies.put("p2", 1, {"scope": {"e2_node_id": "elsewhere"}, "mode": "gradient"}, None)
+        assert (await bench.after(2, CONGESTED)).reason_code == "STATIC_SPLIT"
+        bench.runtime.policies.put("p3", 1, {"scope": {"e2_node_id": NODE}, "mode": "gradient"}, None)
+        assert (await bench.after(3, CONGESTED)).reason_code == "GRADIENT_TRANSFER"
+
+
+async def test_app_overrides_are_counted_by_layer():
+    async with running({"mode": "rl", "max_moved_slots": 1}) as bench:
+        for step in range(1, 4):
+            record = await bench.after(step, CONGESTED)
+        assert "RATE_LIMIT" in record.details["overrides"]
+        counted = bench.runtime.metrics.registry.get_sample_value(
+            "twinric_slice_overrides_total", {"layer": "RATE_LIMIT"}
+        )
+        assert counted >= 1
+
+
+async def test_app_decides_every_10_ms_where_reports_come_that_often():
+    async with running({"mode": "rl"}, granularity_period_ms=10) as bench:
+        for step in range(1, 6):
+            await bench.clock.advance_to(START_S + step * 0.01)
+            bench.peer.report(step, CONGESTED, period_ms=10)
+            assert (await bench.decision()).reason_code == "RL_ACTOR"
+        assert bench.peer.calendar.slots[0] > 5
 
 
 async def test_app_model_of_the_wrong_shape_falls_back_visibly(tmp_path):

@@ -1,9 +1,10 @@
-"""A node's state and a linear stand-in for the trained actor, for the tests of this app."""
+"""A node's state and stand-ins for the trained networks, for the tests of this app."""
 
 import numpy as np
 import pytest
 
-from xapps.slice_bandwidth.rl_agent import BASE
+from xapps.slice_bandwidth.forecast import persistence
+from xapps.slice_bandwidth.rl_agent import BASE, Learned
 from xapps.slice_bandwidth.state import HISTORY, SliceState
 
 
@@ -22,6 +23,6 @@ def make_state():
 
 
 @pytest.fixture
-def prior_actor():
-    """Scores minus the cost that the analytic queue predicts: the actor before any training."""
-    return lambda rows: -rows[:, BASE]
+def untrained():
+    """The actor before any training, and a forecaster that expects the last load again."""
+    return Learned(persistence, lambda rows: -rows[:, BASE])

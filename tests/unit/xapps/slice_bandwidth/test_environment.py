@@ -72,12 +72,20 @@ def test_vector_environment_mask_raises_alarm_floors():
     assert seen > 20
 
 
-def test_vector_environment_held_cost_of_one_period_is_what_the_step_then_costs():
-    env = VectorSliceEnv(8, 5, period_s=0.1)
-    env.reset(np.random.default_rng(4))
-    expected = env.held_cost(1, 0.7)
-    rows = env.mask().argmax(axis=1)
-    result = env.step(rows)
-    limits = env.policies.limits
-    cost = result.objective.total + result.objective.penalty(limits) + limits.slot_move_cost * result.moved
-    assert np.allclose(cost, expected[np.arange(8), rows])
+def test_vector_environment_safe_mask_is_part_of_the_mask_and_never_empty():
+    env = VectorSliceEnv(32, 20)
+    env.reset(np.random.default_rng(5))
+    for _ in range(20):
+        mask, safe = env.mask(), env.safe_mask()
+        assert not (safe & ~mask).any()
+        assert safe.any(axis=1).all()
+        env.step(safe.argmax(axis=1))
+
+
+def test_vector_environment_unseen_policies_and_loads_lie_outside_of_what_training_draws():
+    known, unseen = (VectorSliceEnv(400, 3, period_s=0.1, unseen=value) for value in (False, True))
+    spread = [np.abs(np.log(env.policies.limits.d_max_ms / [50, 5, 100])).max() for env in (known, unseen)]
+    assert spread[0] <= np.log(2.5) + 1e-9 < spread[1]
+    default = known.policies.limits.d_max_ms[:, 0] == 50
+    assert default.any()
+    assert not (unseen.policies.limits.d_max_ms[:, 0] == 50).any()

@@ -34,7 +34,7 @@ def test_fall_back_on_stale_input_returns_to_the_static_split(make_state):
 
 
 def test_fall_back_with_broken_numbers_still_returns_the_static_split(make_state):
-    state = replace(make_state(), offered_mbps=np.full((8, 3), np.nan), queue_mbit=np.full(3, np.inf))
+    state = replace(make_state(), offered_mbps=np.full((16, 3), np.nan), queue_mbit=np.full(3, np.inf))
     got = fall_back(state, SlicePolicy(), LINK, Reason("DECISION_FAILED"))
     assert got.slots.tolist() == [5, 10, 5]
     assert np.isfinite(got.reason.numbers["objective_after"])

@@ -1,12 +1,16 @@
-"""Features and choice: shape, range, vector equals scalar, the mask is obeyed, the policy conditions the actor."""
+"""Features and scores: shape, range, vector equals scalar, the policy conditions the actor."""
+
+from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xapps.slice_bandwidth.baselines import Situation, myopic_oracle
+from xapps.slice_bandwidth.baselines import predict_and_enumerate
 from xapps.slice_bandwidth.environment import VectorSliceEnv
-from xapps.slice_bandwidth.lattice import SPLITS, permitted_of, sum_over_slices
+from xapps.slice_bandwidth.forecast import persistence
+from xapps.slice_bandwidth.lattice import permitted_of, sum_over_slices
 from xapps.slice_bandwidth.model import LinkModel
 from xapps.slice_bandwidth.objective import limits_of
 from xapps.slice_bandwidth.policy import SlicePolicy
@@ -15,12 +19,13 @@ from xapps.slice_bandwidth.rl_agent import (
     BASE_LIMIT,
     FEATURES,
     LIMIT,
+    MOVE,
     Observation,
-    choose,
     features,
-    shielded,
+    scored,
     split_logits,
 )  # fmt: skip
+from xapps.slice_bandwidth.state import HISTORY
 
 LINK = LinkModel()
 
@@ -37,11 +42,11 @@ def observation(state):
 def test_features_stay_finite_and_in_range(seed, load, queue):
     generator = np.random.default_rng(seed)
     seen = Observation(
-        generator.uniform(0, load + 1, (8, 3)), generator.uniform(0, queue + 1, 3), generator.uniform(0, 1e4, 3),
-        generator.uniform(0, 1e4, 3), generator.integers(0, 21, 3), np.asarray(generator.choice([0.1, 60.0])),
+        generator.uniform(0, load + 1, (HISTORY, 3)), generator.uniform(0, queue + 1, 3), generator.uniform(0, 1e4, 3),
+        generator.uniform(0, 1e4, 3), generator.integers(0, 21, 3), np.asarray(generator.choice([0.01, 0.1, 60.0])),
         np.asarray(True),
     )  # fmt: skip
-    rows = features(seen, limits_of(SlicePolicy()), LINK)
+    rows = features(seen, persistence, limits_of(SlicePolicy()), LINK)
     assert rows.shape == (21, 3, FEATURES)
     assert rows.dtype == np.float32
     assert np.isfinite(rows).all()
@@ -52,10 +57,10 @@ def test_features_stay_finite_and_in_range(seed, load, queue):
 def test_features_vector_equals_scalar():
     env = VectorSliceEnv(5, 4, random_policies=False)
     seen = env.observation()
-    many = features(seen, env.policies.limits, LINK)
+    many = features(seen, persistence, env.policies.limits, LINK)
     for k in range(5):
         one = Observation(*(np.asarray(value)[k] for value in vars(seen).values()))
-        assert np.allclose(features(one, limits_of(SlicePolicy()), LINK), many[k], atol=1e-6)
+        assert np.allclose(features(one, persistence, limits_of(SlicePolicy()), LINK), many[k], atol=1e-5)
 
 
 def test_split_logits_are_sums_over_slices():
@@ -63,53 +68,31 @@ def test_split_logits_are_sums_over_slices():
     assert np.array_equal(split_logits(scores), sum_over_slices(scores))
 
 
-def test_choose_never_leaves_the_mask(make_state):
-    generator = np.random.default_rng(1)
-    for _ in range(50):
-        policy = SlicePolicy(max_moved_slots=int(generator.integers(1, 21)))
-        state = make_state(load=generator.uniform(0, 6e4, 3), slots=generator.integers(0, 12, 3))
-        mask = permitted_of(policy, state.slots, alarm=False)
-        noise = generator.normal(size=63).astype(np.float32)
-        assert mask[int(choose(lambda rows, noise=noise: noise, observation(state), limits_of(policy), LINK, mask))]
-
-
-def test_choose_untrained_prior_grants_what_the_myopic_oracle_does_and_no_less(make_state, prior_actor):
+def test_scored_untrained_actor_prefers_what_predict_and_enumerate_does_where_moves_are_free(make_state, untrained):
     policy = SlicePolicy(slot_move_cost=0, max_moved_slots=20)
+    limits = limits_of(policy)
     for load in ([8e3, 4e3, 9e3], [2e3, 4e3, 19e3], [14e3, 25e3, 12e3]):
         state = make_state(load=load)
-        mask, limits = permitted_of(policy, state.slots, alarm=False), limits_of(policy)
-        mine = SPLITS[int(choose(prior_actor, observation(state), limits, LINK, mask))]
-        now = Situation(state.offered_mbps[-1], state.queue_mbit, state.slots, np.asarray(0.1))
-        best = SPLITS[int(myopic_oracle(now, limits, LINK, mask))]
-        # It looks two periods ahead, so it lets less backlog pile up.
-        assert ((mine >= best) & (mine - best <= 2)).all()
+        seen, mask = observation(state), permitted_of(policy, state.slots, alarm=False)
+        preference = predict_and_enumerate(seen, untrained.forecaster, limits, LINK)
+        logits = scored(untrained, seen, limits, LINK)
+        assert np.argmax(np.where(mask, logits, -np.inf)) == np.argmax(np.where(mask, preference, -np.inf))
+
+
+def test_scored_without_an_actor_says_so(make_state, untrained):
+    with pytest.raises(TypeError, match="actor"):
+        scored(replace(untrained, actor=None), observation(make_state()), limits_of(SlicePolicy()), LINK)
 
 
 def test_features_carry_the_policy(make_state):
     seen = observation(make_state())
-    base = features(seen, limits_of(SlicePolicy()), LINK)
+    base = features(seen, persistence, limits_of(SlicePolicy()), LINK)
     other = SlicePolicy.model_validate({"control": {"alpha": 0.1, "beta": 0.1, "gamma": 0.8}})
-    changed = features(seen, limits_of(other), LINK)
+    changed = features(seen, persistence, limits_of(other), LINK)
     assert not np.allclose(base[:, 0], changed[:, 0])
     assert np.array_equal(base[:, 1:], changed[:, 1:])
-    assert SPLITS.shape == (525, 3)
 
 
-def test_shielded_drops_splits_that_break_a_limit_unless_all_do(make_state):
-    policy = SlicePolicy(max_moved_slots=20)
-    limits = limits_of(policy)
-    mask = permitted_of(policy, np.array([5, 10, 5]), alarm=False)
-    heavy = shielded(observation(make_state(load=(48e3, 4e3, 9e3))), limits, LINK, mask)
-    # 48 Gb/s for 100 ms: on 7 slots the delay spreads over 1,300 Mbit / 35 Gb/s = 37 ms, 10.7 ms of jitter against 10.
-    assert (SPLITS[heavy][:, 0] >= 8).all()
-    assert not (heavy & ~mask).any()
-    hopeless = shielded(observation(make_state(load=(9e4, 9e4, 9e4))), limits, LINK, mask)
-    assert np.array_equal(hopeless, mask)
-
-
-def test_choose_follows_the_shield_whatever_the_actor_wants(make_state):
-    policy = SlicePolicy(max_moved_slots=20)
-    mask = permitted_of(policy, np.array([5, 10, 5]), alarm=False)
-    fewest = lambda rows: -rows[:, 19]  # noqa: E731 - an actor that wants as few slots as it can
-    row = choose(fewest, observation(make_state(load=(48e3, 4e3, 9e3))), limits_of(policy), LINK, mask)
-    assert SPLITS[int(row)][0] == 8
+def test_features_move_column_is_the_price_of_the_slots_between(make_state):
+    rows = features(observation(make_state()), persistence, limits_of(SlicePolicy(slot_move_cost=0.2)), LINK)
+    assert rows[:, 0, MOVE] == pytest.approx(0.2 * np.abs(np.arange(21) - 5), abs=1e-6)

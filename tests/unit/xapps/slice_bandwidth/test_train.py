@@ -1,5 +1,6 @@
-"""Training: the export is the network, seeds repeat, a model that is no good is refused."""
+"""Training: a stopped run resumes to the same model, the gate refuses what loses, Ray gives the same kind of batch."""
 
+import csv
 import json
 import sys
 
@@ -8,82 +9,105 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from ric.learned import load_model  # noqa: E402
 from xapps.slice_bandwidth import evaluation, train  # noqa: E402
-from xapps.slice_bandwidth.rl_agent import FEATURES  # noqa: E402
+from xapps.slice_bandwidth.learner import Settings, Trainer  # noqa: E402
+from xapps.slice_bandwidth.networks import ForecastNet  # noqa: E402
+from xapps.slice_bandwidth.rl_agent import BASE  # noqa: E402
 
-TINY = train.Settings(environments=4, steps=4, all_action_iterations=1, ppo_iterations=1, width=8, threads=1)
+TINY = Settings(
+    environments=4, steps=4, forecast_iterations=2, imitation_iterations=2, ppo_iterations=2, width=8, threads=1
+)
+SUITE = "default_policy"
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    suite = "default_policy_100ms"
-    small = {"default_policy_100ms": evaluation.SUITES[suite]}
-    monkeypatch.setattr(train, "SUITES", small)
+    monkeypatch.setattr(train, "SUITES", {SUITE: evaluation.SUITES[SUITE]})
+    monkeypatch.setattr(train, "VALIDATE_EVERY", 1)
     real = evaluation.compare
     monkeypatch.setattr(
         train, "compare", lambda table, seeds, name, **_: real(table, seeds[:1], name, number=2, steps=3)
     )
 
 
-def test_export_against_the_network(tmp_path):
-    torch.manual_seed(0)
-    net = train.ScoreNet(8)
-    torch.nn.init.normal_(net.body[4].weight)
-    train.export(net, tmp_path / "a.onnx")
-    model = load_model(tmp_path / "a.onnx", {"rows": (-1, FEATURES)}, {"scores": (-1,)})
-    rows = np.random.default_rng(0).normal(size=(63, FEATURES)).astype(np.float32)
+def finished(trainer, progress, out):
+    train.train(trainer, progress, out)
+    return list(trainer.copy_average().values()), progress.curve
+
+
+def test_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path):
+    for name in ("whole", "cut"):
+        (tmp_path / name).mkdir()
+    whole, curve = finished(*train.begun(TINY, 0), tmp_path / "whole")
+    trainer, progress = train.begun(TINY, 0)
+    train.train(trainer, progress, tmp_path / "cut", stop_after=3)
+    resumed, curve_resumed = finished(*train.resumed(tmp_path / "cut" / train.CHECKPOINT, 0), tmp_path / "cut")
+    assert all(torch.equal(a, b) for a, b in zip(whole, resumed, strict=True))
+    assert curve == curve_resumed
+    assert [(row["phase"], row["iteration"]) for row in curve] == [
+        ("start", 0), ("imitation", 1), ("imitation", 2), ("ppo", 1), ("ppo", 2)
+    ]  # fmt: skip
+
+
+def contrary(trainer):
+    """Make the actor prefer what costs most."""
     with torch.no_grad():
-        expected = net(torch.from_numpy(rows)).numpy()
-    assert model.run(rows=rows)[0] == pytest.approx(expected, abs=1e-4)
+        trainer.average.log_sharpness.fill_(3.0)
+        trainer.average.body[4].weight.zero_()
+        layers = trainer.average.body
+        for layer in (layers[0], layers[2]):
+            layer.weight.zero_()
+            layer.bias.zero_()
+        layers[0].weight[0, BASE] = 1.0
+        layers[2].weight[0, 0] = 1.0
+        layers[4].weight[0, 0] = 50.0
 
 
-def test_untrained_network_scores_as_the_prior_times_its_sharpness():
-    net = train.ScoreNet(8)
-    rows = np.random.default_rng(1).normal(size=(63, FEATURES)).astype(np.float32)
-    with torch.no_grad():
-        got = net(torch.from_numpy(rows)).numpy()
-    assert got == pytest.approx(np.exp(1.5) * evaluation.prior_scores(rows), rel=1e-4, abs=1e-4)
+def test_promote_refuses_a_bad_model_and_leaves_the_shipped_one(tmp_path, monkeypatch):
+    real = evaluation.compare
+    monkeypatch.setattr(
+        train, "compare", lambda table, seeds, name, **_: real(table, seeds[:2], name, number=6, steps=30)
+    )
+    shipped = tmp_path / train.ACTOR
+    shipped.write_bytes(b"the model of last year")
+    trainer, progress = train.begun(TINY, 0)
+    contrary(trainer)
+    problems = train.promote(trainer, progress, tmp_path, "command")
+    assert problems
+    assert any("static" in problem or "gradient_eq2" in problem for problem in problems)
+    assert shipped.read_bytes() == b"the model of last year"
+    assert [path.name for path in tmp_path.iterdir()] == [train.ACTOR]
 
 
-def test_iterations_change_the_actor_and_repeat_with_the_seed():
-    runs = []
-    for _ in range(2):
-        trainer = train.Trainer(TINY, 0)
-        trainer.iterate(ppo=False, share=0.0)
-        first = trainer.copy_average()
-        trainer.iterate(ppo=True, share=0.0)
-        runs.append([*first.values(), *trainer.copy_average().values()])
-    assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
-    assert any(not torch.equal(a, b) for a, b in zip(runs[0][: len(first)], runs[0][len(first) :], strict=True))
-
-
-def test_all_action_steps_lower_the_cost_that_they_descend():
-    trainer = train.Trainer(TINY, 0)
-    batch = trainer.batches()[0]
-
-    def expected():
-        with torch.no_grad():
-            log_p = train.log_probabilities(trainer.net, batch.rows.flatten(0, 1), batch.mask.flatten(0, 1))
-            return float((log_p.exp() * batch.held_cost.flatten(0, 1)).sum(dim=-1).mean())
-
-    before = expected()
-    for _ in range(30):
-        trainer.all_action_step(batch)
-    assert expected() < before
-
-
-def test_main_refuses_a_model_that_loses_and_leaves_no_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "Settings", lambda **_: TINY)
-    train.Settings.seed, train.Settings.threads = 1, 1
-    train.Settings.all_action_iterations, train.Settings.ppo_iterations = 1, 1
-    monkeypatch.setattr(sys, "argv", ["train", "--out", str(tmp_path)])
+def test_main_ships_model_card_and_curve_or_exits(tmp_path, monkeypatch):
+    argv = ["train", "--out", str(tmp_path), "--environments", "4", "--imitation", "1", "--ppo", "1", "--threads", "1"]
+    monkeypatch.setattr(sys, "argv", argv)
+    monkeypatch.setattr(train, "begun", lambda settings, ray: begun_small(settings, ray))
+    monkeypatch.setattr(train, "refusals", lambda _: [])
+    train.main()
+    card = json.loads((tmp_path / train.CARD).read_text())
+    assert set(card["sha256"]) == {train.ACTOR, train.FORECASTER}
+    assert set(card["held_out"][SUITE]) >= {"static", "gradient_eq2", "predict_enumerate", "rl"}
+    assert "--imitation 1 --ppo 1" in card["command"]
+    rows = list(csv.DictReader((tmp_path / train.CURVE).read_text().splitlines()))
+    assert [row["phase"] for row in rows] == ["start", "imitation", "ppo"]
+    learned = train.load_learned(tmp_path / train.ACTOR, tmp_path / train.FORECASTER)
+    assert learned.actor is not None
     monkeypatch.setattr(train, "refusals", lambda _: ["suite: rl 2 against static 1 on held-out seed number 0"])
     with pytest.raises(SystemExit, match="does not beat the baselines"):
         train.main()
-    assert list(tmp_path.iterdir()) == []
-    monkeypatch.setattr(train, "refusals", lambda _: [])
-    train.main()
-    card = json.loads((tmp_path / "model_card.json").read_text())
-    assert (tmp_path / card["model"]).is_file()
-    assert set(card["held_out"]["default_policy_100ms"]) >= {"static", "gradient_eq2", "oracle_coming_load", "rl"}
+
+
+def begun_small(settings, ray_actors):
+    small = Settings(**{**vars(TINY), "imitation_iterations": 1, "ppo_iterations": 1, "seed": settings.seed})
+    trainer = Trainer(small, ForecastNet(small.width), ray_actors)
+    progress = train.Progress(kept=trainer.copy_average())
+    progress.curve.append({"phase": "start", "iteration": 0, "train_cost": 0.0, "validation_cost": 1.0})
+    return trainer, progress
+
+
+def test_options_of_the_command_line():
+    chosen = train.options().parse_args(["--ray-actors", "3", "--resume"])
+    assert chosen.ray_actors == 3
+    assert chosen.resume
+    assert np.isclose(Settings().discount, 0.95)

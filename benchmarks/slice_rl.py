@@ -1,0 +1,188 @@
+"""Eq (3) under every slice controller, beside oracles that see the traffic, on traffic that nothing was fitted to.
+
+`python -m benchmarks.slice_rl [--seeds N] [--nodes N] [--periods N] [--json F]`. Controllers see past KPM only: static,
+eq (2), threshold rule, enumeration of the last load, predict-and-enumerate, the trained actor. Oracles: myopic
+enumeration of the coming period and the clairvoyant with switching cost. Suites: the surrogate's held-out seeds,
+policies and loads from outside of what training draws, all periods, the simulator's six situations and, where the data
+is there, TRACTOR's runs. `--tune` prints the grid of the threshold rule on training seeds instead.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.machine import parser, percentiles, write_result
+from benchmarks.slice_decision import latencies_ms
+from benchmarks.slice_plants import RecordedEnv, SituationEnv, recorded_loads
+from e2sim.ran.catalogue import CATALOGUE, DEFAULT_TERMINALS
+from e2sim.ran.situations import SITUATIONS
+from xapps.slice_bandwidth import evaluation
+from xapps.slice_bandwidth.baselines import Thresholds
+from xapps.slice_bandwidth.environment import VectorSliceEnv
+from xapps.slice_bandwidth.evaluation import HELD_OUT_SEEDS, SUITES, TUNING_SEEDS, clairvoyant, interval, play, rules
+from xapps.slice_bandwidth.model import SLICES
+from xapps.slice_bandwidth.policy import Mode, SlicePolicy
+from xapps.slice_bandwidth.train import ACTOR, CARD, FORECASTER, MODELS, load_learned
+
+TRACTOR = Path(__file__).resolve().parents[2] / "shared" / "data" / "oran_tractor_kpm" / "kpm_250ms.csv.xz"
+TRACTOR_PERIOD_S = 0.25
+MET_SHARE = 0.99
+"""A service's latency budget counts as met where the longest delay of so many periods is within it."""
+Rows = dict[str, np.ndarray]
+"""Controller -> (seeds, 4): cost, eq (3), broken limits, slots moved, per period."""
+
+
+def main() -> None:
+    """Measure and write."""
+    made = parser("Slice controllers on held-out traffic")
+    made.add_argument("--seeds", type=int, default=len(HELD_OUT_SEEDS), help="traffic seeds per suite (2 or more)")
+    made.add_argument("--nodes", type=int, default=12, help="nodes per seed")
+    made.add_argument("--periods", type=int, default=120, help="periods per node")
+    made.add_argument("--decisions", type=int, default=2_000, help="timed decisions")
+    made.add_argument("--tune", action="store_true", help="print the grid of the threshold rule and stop")
+    chosen = made.parse_args()
+    if chosen.tune:
+        tune_thresholds()
+        return
+    learned = load_learned(MODELS / ACTOR, MODELS / FORECASTER)
+    table = {**rules(learned), "clairvoyant": clairvoyant()}
+    seeds, size = HELD_OUT_SEEDS[: chosen.seeds], (chosen.nodes, chosen.periods)
+    suites = {name: measured(table, VectorSliceEnv(*size, **SUITES[name]), seeds) for name in SUITES}
+    latencies: dict[str, Any] = {}
+    for name in SITUATIONS:
+        env = SituationEnv(name, *size)
+        suites[f"simulator_{name}"], latencies[name] = with_latencies(table, env, seeds[: max(2, len(seeds) // 3)])
+    if TRACTOR.exists():
+        env_recorded = RecordedEnv(recorded_loads(TRACTOR), *size, TRACTOR_PERIOD_S)
+        suites["tractor_runs"] = measured(table, env_recorded, seeds)
+    rl_ms, _ = latencies_ms(Mode.RL, learned, chosen.decisions)
+    card = json.loads((MODELS / CARD).read_text(encoding="utf-8"))
+    write_result(chosen.json, figures(suites, latencies) | {
+        "p99_ms": percentiles(rl_ms)["p99_ms"], "train_min": card["training_minutes"],
+    }, baseline(suites, latencies))  # fmt: skip
+
+
+def measured(table: Mapping[str, evaluation.Rule], env: VectorSliceEnv, seeds: Sequence[int]) -> Rows:
+    """Every controller on every seed, all on equal traffic."""
+    return {name: np.array([play(rule, env, seed) for seed in seeds]) for name, rule in table.items()}
+
+
+def with_latencies(
+    table: Mapping[str, evaluation.Rule], env: SituationEnv, seeds: Sequence[int]
+) -> tuple[Rows, dict[str, dict[str, list[float]]]]:
+    """As :func:`measured`, and per controller and slice the longest delay [ms] of 50 and 99 % of the periods."""
+    rows, longest = {}, {}
+    for name, rule in table.items():
+        played, seen = [], []
+        for seed in seeds:
+            played.append(play(rule, env, seed))
+            seen.append(np.concatenate(env.longest_ms))
+        rows[name] = np.array(played)
+        levels = np.percentile(np.concatenate(seen), [50, 100 * MET_SHARE], axis=0, method="inverted_cdf")
+        longest[name] = {
+            slice_name: [float(f"{value:.4g}") for value in levels[:, k]] for k, slice_name in enumerate(SLICES)
+        }
+    return rows, longest
+
+
+def gap_by_seed(rows: Rows, name: str, best: str = "clairvoyant") -> list[float]:
+    """Share of the way from static to `best` that `name` goes, per seed."""
+    static, reached, oracle = (rows[key][:, 0] for key in ("static", name, best))
+    return [float(value) for value in (static - reached) / np.maximum(static - oracle, 1e-9)]
+
+
+def pooled_gap(rows: Rows, name: str) -> float:
+    """The same of the means over all seeds."""
+    static, reached, oracle = (float(rows[key][:, 0].mean()) for key in ("static", name, "clairvoyant"))
+    return (static - reached) / max(static - oracle, 1e-9)
+
+
+def figures(suites: Mapping[str, Rows], latencies: Mapping[str, Any]) -> dict[str, Any]:
+    """The claims' figures, with 95 % intervals over seeds."""
+    known, unseen = suites["default_policy"], suites["unseen_weights_and_loads"]
+    low, high = interval(gap_by_seed(known, "rl"))
+    low_unseen, high_unseen = interval(gap_by_seed(unseen, "rl"))
+    enumerate_cost = known["predict_enumerate"][:, 0]
+    gain = interval([float(value) for value in 100 * (1 - known["rl"][:, 0] / enumerate_cost)])
+    simulator = [rows for name, rows in suites.items() if name.startswith("simulator_")]
+    made: dict[str, Any] = {
+        "gap_closed": pooled_gap(known, "rl"), "gap_closed_ci95_low": low, "gap_closed_ci95_high": high,
+        "gap_closed_unseen": pooled_gap(unseen, "rl"),
+        "gap_closed_unseen_ci95_low": low_unseen, "gap_closed_unseen_ci95_high": high_unseen,
+        "hard_violations_ratio_vs_oracle": violations_ratio([known]),
+        "hard_violations_ratio_vs_oracle_simulator": violations_ratio(simulator),
+        "gain_over_predict_enumerate_pct": 100 * (1 - float(known["rl"][:, 0].mean()) / float(enumerate_cost.mean())),
+        "gain_over_predict_enumerate_pct_ci95_low": gain[0], "gain_over_predict_enumerate_pct_ci95_high": gain[1],
+    }  # fmt: skip
+    made |= {f"gap_closed_{name}": pooled_gap(rows, "rl") for name, rows in suites.items()}
+    for name, rows in suites.items():
+        mine, other = (float(rows[key][:, 0].mean()) for key in ("rl", "predict_enumerate"))
+        made[f"gain_over_predict_enumerate_pct_{name}"] = 100 * (1 - mine / other)
+    verdicts = list(budgets(latencies))
+    made["service_budgets_oracle_meets"] = float(sum(oracle for *_, oracle in verdicts))
+    made["service_budgets_met_of_those"] = float(sum(mine and oracle for *_, mine, oracle in verdicts))
+    made["default_mode_is_rl"] = float(SlicePolicy().mode is Mode.RL)
+    return made
+
+
+def violations_ratio(suites: Sequence[Rows]) -> float:
+    """Broken limits of the actor over those of the clairvoyant; -1 where that breaks none and the actor some."""
+    mine, oracle = (sum(float(rows[name][:, 2].sum()) for rows in suites) for name in ("rl", "clairvoyant"))
+    return mine / oracle if oracle > 0 else (1.0 if mine == 0 else -1.0)
+
+
+def budgets(latencies: Mapping[str, Any]) -> Any:
+    """(situation, service, budget [ms], met by the actor, met by the clairvoyant) for every catalogue service."""
+    for situation, by_rule in latencies.items():
+        for index, role in enumerate(SLICES):
+            for service in DEFAULT_TERMINALS[SLICES[index]]:
+                budget = CATALOGUE[service].latency_ms
+                yield (
+                    situation, service, budget,
+                    by_rule["rl"][role][1] <= budget, by_rule["clairvoyant"][role][1] <= budget,
+                )  # fmt: skip
+
+
+def baseline(suites: Mapping[str, Rows], latencies: Mapping[str, Any]) -> dict[str, Any]:
+    """Mean cost, eq (3), broken limits and moves of every controller and suite; delays; missed budgets."""
+    held: dict[str, Any] = {}
+    for suite, rows in suites.items():
+        for name, row in rows.items():
+            cost, objective, violations, moved = (float(f"{value:.5g}") for value in row.mean(axis=0))
+            held[f"{suite}/{name}"] = {
+                "cost": cost, "eq3": objective, "violations": violations, "moved_slots": moved,
+                "gap_closed": float(f"{pooled_gap(rows, name):.4g}"),
+            }  # fmt: skip
+    held["longest_delay_ms_p50_p99"] = {
+        situation: {name: by_rule[name] for name in ("static", "predict_enumerate", "rl", "clairvoyant")}
+        for situation, by_rule in latencies.items()
+    }
+    held["missed_service_budgets"] = [
+        {"situation": situation, "service": service, "budget_ms": budget, "oracle_meets": bool(oracle)}
+        for situation, service, budget, mine, oracle in budgets(latencies)
+        if not mine
+    ]
+    return held
+
+
+def tune_thresholds() -> None:
+    """Mean cost of each threshold rule of a grid over the tuning seeds of the default policy, best first."""
+    env = VectorSliceEnv(32, 120, **SUITES["default_policy"])
+    found = []
+    for high, low, target in itertools.product((0.8, 0.9, 0.97), (0.4, 0.6, 0.75, 0.85), (0.6, 0.7, 0.8, 0.9)):
+        if low < target < high:
+            rule = rules(None, Thresholds(high, low, target))["threshold"]
+            cost = float(np.mean([play(rule, env, seed)[0] for seed in TUNING_SEEDS]))
+            found.append((cost, high, low, target))
+    for row in sorted(found)[:10]:
+        print(row)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""The safety layer: the bound holds, choices are projected into the layers, and overrides are named."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xapps.slice_bandwidth.lattice import SPLITS, bounds_of
+from xapps.slice_bandwidth.model import LinkModel, predict_table
+from xapps.slice_bandwidth.objective import limits_of
+from xapps.slice_bandwidth.policy import SlicePolicy
+from xapps.slice_bandwidth.safety import BOUND, FLOORS, RATE, bounded, delay_bound_ms, layers_of, secured
+
+LINK, LIMITS = LinkModel(), limits_of(SlicePolicy())
+EVERY = np.ones(525, dtype=bool)
+
+
+def test_delay_bound_by_hand():
+    link = LinkModel(np.full(3, 0.5), np.full(3, 2.0), np.full(3, 2_500.0))
+    got = delay_bound_ms(np.full(3, 30_000.0), np.full(3, 100.0), 0.1, link)
+    # 5 slots: 100 + 2 + 5,000 x 0.1 / 2 Mbit at 25 Gb/s, and 0.5 ms.
+    assert got[5] == pytest.approx(np.full(3, 0.5 + 352 / 25))
+    # 8 slots carry the load: 102 Mbit at 40 Gb/s.
+    assert got[8] == pytest.approx(np.full(3, 0.5 + 102 / 40))
+
+
+@given(st.floats(0, 120_000), st.floats(0, 2_000), st.sampled_from([0.01, 0.1, 1.0]))
+def test_delay_bound_is_never_below_the_fluid_delay_and_falls_with_slots(load, queue, period_s):
+    fluid = LinkModel(np.zeros(3), np.full(3, 1e-9), np.full(3, 1e9))
+    bound = delay_bound_ms(np.full(3, load), np.full(3, queue), period_s, fluid)
+    mean = predict_table(np.full(3, load), np.full(3, queue), period_s, fluid).delay_ms
+    assert (bound[1:] >= mean[1:] - 1e-6 - 1e-9 * mean[1:]).all()
+    assert (np.diff(bound, axis=0) <= 1e-6).all()
+
+
+def test_bounded_keeps_what_holds_d_max_and_all_where_nothing_does():
+    kept = bounded(np.array([48e3, 4e3, 9e3]), np.zeros(3), np.array(0.1), LIMITS, LINK, EVERY)
+    assert (SPLITS[kept][:, 0] >= 8).all()
+    assert kept.any()
+    hopeless = bounded(np.full(3, 9e4), np.full(3, 2_000.0), np.array(0.1), LIMITS, LINK, EVERY)
+    assert hopeless.all()
+
+
+def test_bounded_does_not_take_a_minute_old_load_for_granted():
+    assert bounded(np.array([48e3, 4e3, 9e3]), np.zeros(3), np.array(60.0), LIMITS, LINK, EVERY).all()
+
+
+def test_bounded_a_full_buffer_is_no_excuse():
+    """Eq (3) knows no loss: a queue that drops keeps its delay, and the bound must not."""
+    small = LinkModel(buffer_mbit=np.full(3, 300.0))
+    kept = bounded(np.array([70e3, 4e3, 4e3]), np.array([300.0, 0, 0]), np.array(0.1), LIMITS, small, EVERY)
+    # On 7 slots 300 Mbit wait, and 35 Gb/s too much for 0.1 s: 2,051 Mbit on average at 35 Gb/s, 59 ms.
+    assert SPLITS[kept][:, 0].min() == 8
+
+
+def test_layers_of_lift_the_rate_limit_for_an_urgent_alarm():
+    policy = SlicePolicy(max_moved_slots=1)
+    slots = np.array([2, 2, 16])
+    calm, urgent = (dict(layers_of(bounds_of(policy, True), slots, urgent=value)) for value in (False, True))
+    assert calm[RATE].sum() >= 1
+    assert np.array_equal(urgent[RATE], urgent[FLOORS])
+
+
+def test_secured_projects_and_names_the_layers_that_mattered():
+    preference = np.arange(525, dtype=float)
+    low, lower = EVERY.copy(), EVERY.copy()
+    low[500:], lower[400:] = False, False
+    assert secured(preference, [(FLOORS, EVERY)]).overrides == ()
+    got = secured(preference, [(FLOORS, EVERY), (RATE, low), (BOUND, low & lower)])
+    assert (got.row, got.overrides) == (399, (RATE, BOUND))

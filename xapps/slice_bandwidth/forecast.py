@@ -1,0 +1,129 @@
+"""What each slice's load may be next: a few scenarios with their probabilities, from past loads and the alarm alone.
+
+A small network gives quantiles of the coming period's load and of the mean of the two after it, relative to the last
+load; equal ranks of both make one scenario (a load that jumped tends to stay). Eq (3) is separable over slices, so the
+expected cost of a split needs each slice's own distribution and nothing of how slices move together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xapps.slice_bandwidth.model import ALL_SLOTS, SLOT_MBPS, LinkModel, predict
+from xapps.slice_bandwidth.objective import Limits, priced_table
+from xapps.slice_bandwidth.state import HISTORY
+
+__all__ = [
+    "COLUMNS", "HORIZONS", "LEVELS", "MASSES", "OUTPUTS", "RATIO_LIMIT", "Forecaster", "Outlook", "blended",
+    "forecast_rows", "foresee", "persistence", "scenarios",
+]  # fmt: skip
+
+Floats = NDArray[np.float64]
+Rows = NDArray[np.float32]
+
+MASSES = np.array([0.10, 0.20, 0.30, 0.20, 0.12, 0.06, 0.02])
+"""Probability of each scenario; finer where loads are high, because that is where limits break."""
+LEVELS = np.cumsum(MASSES) - MASSES / 2
+"""Quantile level of each scenario: the middle of its probability."""
+HORIZONS = 2
+"""The coming period, and the mean of the two after it."""
+OUTPUTS = HORIZONS * len(MASSES)
+COLUMNS = HISTORY + 8
+"""Columns of a forecaster's row, see :func:`forecast_rows`."""
+TAIL_PERIODS = 8
+"""Periods beyond the forecast over which a backlog is followed."""
+BLEND = (0.5, 0.25, 0.25)
+"""Weight of the coming period, of the two after it and of those after these; the best of six on training seeds."""
+RATIO_LIMIT = 4.0
+"""Largest |log| of a load against the last one that the network is shown."""
+
+
+class Forecaster(Protocol):
+    """Quantiles of log(load / last load)."""
+
+    def __call__(self, rows: Rows, /) -> Rows:
+        """(R, OUTPUTS) from rows (R, COLUMNS): the coming period's scenarios, then those of the two after it."""
+        ...
+
+
+def persistence(rows: Rows) -> Rows:
+    """The forecaster that expects the last load again, for sure."""
+    return np.zeros((len(rows), OUTPUTS), dtype=np.float32)
+
+
+def forecast_rows(offered_mbps: Floats, period_s: Floats, alarm: NDArray[np.bool_]) -> Rows:
+    """Rows (..., 3, COLUMNS) from offered_mbps (..., HISTORY, 3) [Mb/s], period_s and alarm (...).
+
+    Columns: log of each earlier load against the last (HISTORY - 1); mean, spread and largest step of those; log10 of
+    the last load in slots; alarm; log10 of the period in 0.1 s; slice (3).
+    """
+    logs = np.log(np.maximum(offered_mbps, 1.0))
+    past = np.clip(logs[..., :-1, :] - logs[..., -1:, :], -RATIO_LIMIT, RATIO_LIMIT)
+    steps = np.diff(logs, axis=-2)
+    out = np.empty((*logs.shape[:-2], 3, COLUMNS), dtype=np.float32)
+    known = HISTORY - 1
+    out[..., :known] = np.swapaxes(past, -1, -2)
+    out[..., known] = past.mean(axis=-2)
+    out[..., known + 1] = np.minimum(np.sqrt((steps * steps).mean(axis=-2)), RATIO_LIMIT) * 5
+    out[..., known + 2] = np.clip(past.max(axis=-2), -RATIO_LIMIT, RATIO_LIMIT)
+    out[..., known + 3] = logs[..., -1, :] / np.log(10.0) - np.log10(SLOT_MBPS)
+    out[..., known + 4] = np.asarray(alarm)[..., None]
+    out[..., known + 5] = np.log10(np.asarray(period_s) / 0.1)[..., None]
+    out[..., known + 6 :] = SLICE_COLUMNS
+    return out
+
+
+SLICE_COLUMNS = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+
+
+def scenarios(
+    forecaster: Forecaster, offered_mbps: Floats, period_s: Floats, alarm: NDArray[np.bool_]
+) -> tuple[Floats, Floats]:
+    """Loads (S, ..., 3) [Mb/s] of the coming period and of the two after it, one per scenario, rising with S."""
+    rows = forecast_rows(offered_mbps, period_s, alarm)
+    ratios = np.asarray(forecaster(rows.reshape(-1, COLUMNS)), dtype=np.float64)
+    ratios = np.exp(np.clip(ratios, -RATIO_LIMIT, RATIO_LIMIT)).reshape(*rows.shape[:-1], HORIZONS, len(MASSES))
+    # Quantiles may cross where the network is unsure: sorting never makes a quantile forecast worse.
+    loads = np.moveaxis(np.sort(ratios, axis=-1), -1, 0) * offered_mbps[..., -1, :][..., None]
+    return loads[..., 0], loads[..., 1]
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What each scenario makes of each slot count and slice, (S, ..., 21, 3).
+
+    Priced cost of the coming period, per period of the two after it, and per period of the `TAIL_PERIODS` after those
+    (where a backlog either drains or rots), and the backlog [Mbit] that the coming period leaves.
+    """
+
+    cost: Floats
+    cost_later: Floats
+    cost_tail: Floats
+    queue_mbit: Floats
+
+    def expected(self) -> tuple[Floats, Floats, Floats]:
+        """Expected cost (..., 21, 3) per period: the coming one, the two after it, those after these."""
+        now, later, tail = (np.tensordot(MASSES, cost, 1) for cost in (self.cost, self.cost_later, self.cost_tail))
+        return now, later, tail
+
+
+def blended(periods: tuple[Floats, Floats, Floats]) -> Floats:
+    """One cost of the three of :meth:`Outlook.expected`, weighted by `BLEND`."""
+    return np.asarray(sum(weight * cost for weight, cost in zip(BLEND, periods, strict=True)))
+
+
+def foresee(
+    loads: tuple[Floats, Floats], queue_mbit: Floats, period_s: Floats, limits: Limits, link: LinkModel
+) -> Outlook:
+    """Cost of holding each slot count, per scenario of `loads`; the later load is taken to last."""
+    period = np.asarray(period_s, dtype=np.float64)[..., None, None]
+    now = predict(loads[0][..., None, :], queue_mbit[..., None, :], ALL_SLOTS, period, link)
+    later_load = loads[1][..., None, :]
+    later = predict(later_load, now.queue_mbit, ALL_SLOTS, 2 * period, link)
+    tail = predict(later_load, later.queue_mbit, ALL_SLOTS, TAIL_PERIODS * period, link)
+    now_cost, later_cost, tail_cost = (priced_table(prediction, limits) for prediction in (now, later, tail))
+    return Outlook(now_cost, later_cost, tail_cost, now.queue_mbit)

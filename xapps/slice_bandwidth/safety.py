@@ -1,0 +1,83 @@
+"""The safety layer: what a controller wants, projected onto what the policy and the network-calculus bound permit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xapps.slice_bandwidth.lattice import Bounds, permitted, sum_over_slices
+from xapps.slice_bandwidth.model import ALL_SLOTS, LinkModel, capacity_mbps, predict_table
+from xapps.slice_bandwidth.objective import Limits
+
+__all__ = ["BOUND", "FLOORS", "LONGEST_S", "RATE", "Secured", "bounded", "delay_bound_ms", "layers_of", "secured"]
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+FLOORS, RATE, BOUND = "FLOOR_OR_CEILING", "RATE_LIMIT", "DELAY_BOUND"
+"""Names of the layers, in order: what an override is logged and counted under."""
+
+LONGEST_S = 1.0
+"""Longest period [s] of the Near-RT loop: beyond it the last load is not taken to persist."""
+
+
+@dataclass(frozen=True)
+class Secured:
+    """The split chosen (row of `SPLITS`) and the layers that changed the controller's choice."""
+
+    row: int
+    overrides: tuple[str, ...]
+
+
+def delay_bound_ms(offered_mbps: Floats, queue_mbit: Floats, period_s: Floats | float, link: LinkModel) -> Floats:
+    """Bound of the period's mean delay (..., 21, 3) [ms] for 0..20 slots, should the load (..., 3) [Mb/s] persist.
+
+    Network calculus: arrivals under queue + burst + rate t (token bucket), service R (t - T) (rate-latency), so what
+    arrives at t waits at most T + (queue + burst + max(rate - R, 0) t) / R; D_max limits the mean over the period, so
+    t is half of it. The buffer does not bound it: what a full buffer drops never arrives. Against: the simulator's
+    queues (tests).
+    """
+    rate = capacity_mbps(ALL_SLOTS)
+    period = np.asarray(period_s, dtype=np.float64)[..., None, None]
+    growth = np.maximum(offered_mbps[..., None, :] - rate, 0.0) * period / 2
+    ahead = queue_mbit[..., None, :] + growth + link.burst_mbit
+    return np.asarray(link.base_delay_ms + ahead / rate * 1e3)
+
+
+def bounded(
+    offered_mbps: Floats, queue_mbit: Floats, period_s: Floats, limits: Limits, link: LinkModel, mask: Mask
+) -> Mask:
+    """Of the permitted splits (..., 525) those whose delay bound is within D_max and whose jitter is within J_max.
+
+    The load (..., 3) is taken to persist, which says too little beyond the Near-RT loop: with periods over
+    `LONGEST_S` all permitted ones are kept, and so they are where every split breaks something: then the controller
+    weighs who yields.
+    """
+    late = delay_bound_ms(offered_mbps, queue_mbit, period_s, link) > limits.d_max_ms[..., None, :]
+    got = predict_table(offered_mbps, queue_mbit, period_s, link)
+    unsteady = got.jitter_ms > limits.j_max_ms[..., None, :]
+    kept = mask & (sum_over_slices((late | unsteady).astype(np.float32)) == 0)
+    binding = kept.any(axis=-1) & (np.asarray(period_s) <= LONGEST_S)
+    return np.asarray(np.where(binding[..., None], kept, mask))
+
+
+def layers_of(bounds: Bounds, slots: NDArray[np.int64], *, urgent: bool) -> list[tuple[str, Mask]]:
+    """The layers of a policy for one node: floors and ceilings, then the rate limit, which an urgent alarm lifts."""
+    return [(FLOORS, bounds.inside), (RATE, permitted(bounds, slots, limit_moves=not urgent))]
+
+
+def secured(preference: NDArray[np.floating], layers: Sequence[tuple[str, Mask]]) -> Secured:
+    """The split of most `preference` (525,) that the last of the nested `layers` permits, and which layers mattered.
+
+    A controller prefers by its own measure (a logit, minus a cost, minus the distance to what it wants), so this is
+    the projection to the nearest permitted split in that measure.
+    """
+    row, overrides = int(np.argmax(preference)), []
+    for name, mask in layers:
+        if not mask[row]:
+            row = int(np.argmax(np.where(mask, preference, -np.inf)))
+            overrides.append(name)
+    return Secured(row, tuple(overrides))
