@@ -19,12 +19,10 @@ import asyncio
 import time
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import xapps.slice_bandwidth
 from benchmarks.e2_loop import Part
 from benchmarks.machine import parser, percentiles, write_result
 from e2sim.e2_agent import E2Agents
@@ -40,7 +38,6 @@ from ric.clock import WallClock
 from ric.e2sm.dapp import DAppReport
 from ric.e2sm.kpm import KpmItem, KpmReport
 from ric.e3.session import E3Endpoints, E3Session
-from ric.learned import load_model
 from ric.links import Links
 from ric.pb.twinric.bus.v1.record_pb2 import PERCEIVED_SEVERITY_CLEARED, PERCEIVED_SEVERITY_CRITICAL, Alarm
 from ric.platform import RicConfig, RicPlatform
@@ -51,15 +48,15 @@ from xapps.slice_bandwidth.config import SliceBandwidthConfig
 from xapps.slice_bandwidth.decision import FleetDecision, decide
 from xapps.slice_bandwidth.model import S_NSSAI, LinkModel
 from xapps.slice_bandwidth.policy import POLICY_TYPE_ID, Mode, SlicePolicy
-from xapps.slice_bandwidth.rl_agent import FEATURES, Actor
+from xapps.slice_bandwidth.rl_agent import Learned
 from xapps.slice_bandwidth.state import MEASUREMENT_NAMES, NodeWindow
+from xapps.slice_bandwidth.train import ACTOR, FORECASTER, MODELS, load_learned
 
 ALARMS, WARM_UP = 220, 10
 RAISED_S, CLEARED_S = 0.4, 0.4
 SETTLE_S = 1.5
 GNB_ID = 0xE2000001
 NODE = f"00101-{GNB_ID:x}"
-MODEL = Path(xapps.slice_bandwidth.__file__).parent / "models" / "actor.onnx"
 SEEDS, PERIODS, PERIOD_S = (81_001, 81_002, 81_003), 300, 0.1
 PAPER_MS = {"normal": 8.0, "encrypted": 22.0}
 """What the distribution-automation paper reports for its improved model [ms]."""
@@ -237,7 +234,7 @@ def _first(stamps: list[tuple[int, list[int]]], after_ns: int, floors: tuple[int
 # Latencies ------------------------------------------------------------------------------------------------------------
 
 
-def measure_latency(name: str, mode: Mode, actor: Actor, seeds: tuple[int, ...], periods: int) -> dict[str, float]:
+def measure_latency(name: str, mode: Mode, learned: Learned, seeds: tuple[int, ...], periods: int) -> dict[str, float]:
     """The control slice's delay [ms] in one situation: mean, 99th percentile of the periods' means and worst bits."""
     means, worst, broken = [], [], 0
     for seed in seeds:
@@ -261,7 +258,7 @@ def measure_latency(name: str, mode: Mode, actor: Actor, seeds: tuple[int, ...],
             window.add_alarm(DAppReport(NODE, stamp_ns, 1, period, alarm))
             state = window.state(stamp_ns)
             assert state is not None
-            decision = decide(state, policy, actor, link)
+            decision = decide(state, policy, learned, link)
             if decision.changed:
                 transport.calendar.allocate(decision.slots.tolist())
     return {
@@ -286,12 +283,10 @@ def main(arguments: argparse.Namespace) -> None:
     }
     next_report = percentiles(samples["next_report"])
     baseline: dict[str, Any] = {"next_kpm_report": next_report}
-    model = load_model(MODEL, {"rows": (-1, FEATURES)}, {"scores": (-1,)})
+    learned = load_learned(MODELS / ACTOR, MODELS / FORECASTER)
     for name in SITUATIONS:
         rows = {
-            mode.value: measure_latency(
-                name, mode, lambda rows: model.run(rows=rows)[0], SEEDS[: arguments.seeds], arguments.periods
-            )
+            mode.value: measure_latency(name, mode, learned, SEEDS[: arguments.seeds], arguments.periods)
             for mode in (SlicePolicy().mode, Mode.STATIC, Mode.GRADIENT)
         }
         ours = rows.pop(SlicePolicy().mode.value)
