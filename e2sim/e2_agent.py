@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from google.protobuf.message import DecodeError
 
@@ -77,6 +77,10 @@ class E2Agent:
         for indication in self._dapps.indications(report):
             sent += await self._indicate(indication)
         return sent
+
+    def serve_dapps(self, on_control: Callable[[dapp.DAppControl], Awaitable[None]]) -> None:
+        """Let xApps' controls for dApps go to `on_control`, which returns when the dApp has accepted."""
+        self._dapps.on_control = on_control
 
     async def repeat_reports(self) -> int:
         """Send the newest dApp reports to every subscription that is new; how many indications were sent.

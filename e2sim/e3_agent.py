@@ -30,6 +30,8 @@ from ric.telemetry import Metrics, logger
 __all__ = ["E3Agent"]
 
 MAX_DAPPS = 64
+ACKNOWLEDGE_S = 0.5
+"""How long a dApp may take over an xApp's control."""
 ReportHandler = Callable[[int, int, bytes], Awaitable[None]]
 """Called with (dApp identifier, sequence id, report data)."""
 ControlHandler = Callable[[int, bytes], Awaitable[None]]
@@ -66,6 +68,7 @@ class E3Agent:
         self._dapps: dict[int, _DApp] = {}
         self._ids = itertools.cycle(range(1, MAX_ID + 1))
         self._numbers = itertools.count(1)
+        self._controls: dict[int, asyncio.Future[bool]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._context: zmq.asyncio.Context | None = None
 
@@ -123,14 +126,28 @@ class E3Agent:
         return number
 
     async def control_dapp(self, dapp_identifier: int, sequence_id: int, data: bytes) -> None:
-        """Pass an xApp's control to a dApp. Raises TwinRicError (E3-STATE) for a dApp that is not set up."""
+        """Pass an xApp's control to a dApp; return when the dApp has acknowledged it.
+
+        Raises TwinRicError (E3-STATE) for a dApp that is not set up, that refuses, or that does not answer in time.
+        """
         if dapp_identifier not in self._dapps:
             raise TwinRicError("E3-STATE", "dapp_identifier", dapp_identifier, f"one of {sorted(self._dapps)}")
         message = pb.XAppControlAction(
             dapp_identifier=dapp_identifier, ran_function_identifier=FEEDER_FUNCTION_ID, xapp_control_data=data,
             sequence_id=sequence_id,
         )  # fmt: skip
-        await self._send(pb.E3Pdu(xapp_control_action=message))
+        pdu = self._stamped(pb.E3Pdu(xapp_control_action=message))
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._controls[pdu.id] = answer
+        try:
+            await self._send_stamped(pdu)
+            accepted = await asyncio.wait_for(answer, ACKNOWLEDGE_S)
+        except TimeoutError as error:
+            raise TwinRicError("E3-STATE", "message_ack", "(none)", f"one within {ACKNOWLEDGE_S:g} s") from error
+        finally:
+            self._controls.pop(pdu.id, None)
+        if not accepted:
+            raise TwinRicError("E3-STATE", "xapp_control_data", "refused", "what the dApp accepts")
 
     async def _serve_setup(self) -> None:
         while True:
@@ -171,6 +188,9 @@ class E3Agent:
 
     async def _take(self, pdu: pb.E3Pdu) -> None:
         kind = pdu.WhichOneof("msg")
+        if kind == "message_ack":
+            self._acknowledged(pdu.message_ack)
+            return
         if kind not in (
             "subscription_request", "subscription_delete", "dapp_control_action", "dapp_report", "release_message"
         ):  # fmt: skip
@@ -190,6 +210,12 @@ class E3Agent:
             await self._acknowledge(pdu.id, pb.RESPONSE_CODE_POSITIVE)
         else:
             await self._control(pdu)
+
+    def _acknowledged(self, ack: pb.MessageAck) -> None:
+        answer = self._controls.get(ack.request_id)
+        if answer is None or answer.done():
+            raise TwinRicError("E3-STATE", "message_ack.request_id", ack.request_id, "the id of a control under way")
+        answer.set_result(ack.response_code == pb.RESPONSE_CODE_POSITIVE)
 
     async def _control(self, pdu: pb.E3Pdu) -> None:
         """Apply a dApp's control where somebody takes it, and say whether it was."""
@@ -230,7 +256,10 @@ class E3Agent:
         self._log.warning("E3 PDU refused", fault=str(error))
 
     async def _send(self, pdu: pb.E3Pdu) -> None:
-        await self._outbound.send(encode_pdu(self._stamped(pdu)))
+        await self._send_stamped(self._stamped(pdu))
+
+    async def _send_stamped(self, pdu: pb.E3Pdu) -> None:
+        await self._outbound.send(encode_pdu(pdu))
 
     def _stamped(self, pdu: pb.E3Pdu) -> pb.E3Pdu:
         pdu.id = next(self._ids)

@@ -1,4 +1,4 @@
-"""The DU of one node on E3: plays the feeder's waveforms around the scenario's faults, bridges dApp reports to E2.
+"""The DU of one node on E3: plays the waveforms around the scenario's faults, bridges dApp reports and xApp controls.
 
 Waveforms exist around faults only, inside the windows: a day of samples would be 345 million. Each span starts and ends
 with a healthy feeder, so a false alarm has its chance.
@@ -15,6 +15,7 @@ from e2sim.network import Network
 from e2sim.scenario_parts import FaultSpec
 from e2sim.streams import Streams
 from ric.clock import to_ns
+from ric.e2sm import dapp
 from ric.e3.e3ap import Waveform
 from ric.e3.session import E3Endpoints
 from ric.telemetry import Metrics, logger
@@ -45,6 +46,7 @@ class FeederAgent:
         self._sequence = 0
         self._now_ns = to_ns(scenario.start_s)
         self._e3 = E3Agent(endpoints, node_id, on_report=self._pass_on, metrics=Metrics("e3_agent"))
+        agent.serve_dapps(self._control)
 
     @classmethod
     def of(cls, network: Network, agents: E2Agents, endpoints: E3Endpoints = FREE) -> FeederAgent:
@@ -110,6 +112,9 @@ class FeederAgent:
         return inside and any(
             fault.at_s - LEAD_S <= offset_s < fault.at_s + fault.cleared_after_s + TAIL_S for fault in self._faults
         )
+
+    async def _control(self, control: dapp.DAppControl) -> None:
+        await self._e3.control_dapp(control.dapp_identifier, control.sequence_id, control.data)
 
     async def _pass_on(self, dapp_identifier: int, sequence_id: int, report_data: bytes) -> None:
         await self._agent.report_dapp(dapp_identifier, sequence_id, report_data, self._now_ns)

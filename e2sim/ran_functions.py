@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
@@ -299,6 +299,8 @@ class DappFunction(NodeFunction):
         self._openings = itertools.count(1)
         self.opened: dict[RicRequestId, int] = {}
         """Who is told of dApp reports now; the number tells a subscription from one of the same id before it."""
+        self.on_control: Callable[[dapp.DAppControl], Awaitable[None]] | None = None
+        """Hands a control on to its dApp and returns when that has accepted it; TwinRicError refuses."""
 
     async def subscribe(self, subscription: NodeSubscription) -> Sequence[int]:
         """Ids of the admitted report actions; trigger and definitions may be anything."""
@@ -312,6 +314,14 @@ class DappFunction(NodeFunction):
         """Stop passing reports on to `subscription`."""
         self._open.pop(subscription.ric_request_id, None)
         self.opened.pop(subscription.ric_request_id, None)
+
+    async def control(self, header: bytes, message: bytes) -> bytes:
+        """Hand a control on to its dApp; the outcome is the data that the dApp has accepted."""
+        request = dapp.decode_control(header, message)
+        if self.on_control is None:
+            raise TwinRicError("E2-ACTION", "dapp_identifier", request.dapp_identifier, "a node with an E3 agent")
+        await self.on_control(request)
+        return request.data
 
     def indications(self, report: dapp.DAppReport) -> list[Indication]:
         """The indications that carry `report`, one per open action."""

@@ -75,7 +75,8 @@ class E3Session:
         )
         self._metrics = metrics
         self._log = logger("e3")
-        self._on_xapp_control = on_xapp_control
+        self.on_xapp_control = on_xapp_control
+        """Takes an xApp's control (sequence id, data); TwinRicError refuses it, and so does None."""
         self._ids = itertools.cycle(range(1, MAX_ID + 1))
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._inbound: zmq.Socket[bytes] | None = None
@@ -115,7 +116,8 @@ class E3Session:
             await asyncio.gather(self._monitor, return_exceptions=True)
         if self._outbound is not None and self.dapp_identifier:
             with contextlib.suppress(zmq.ZMQError):
-                await self._send(pb.E3Pdu(release_message=pb.ReleaseMessage(dapp_identifier=self.dapp_identifier)))
+                release = pb.ReleaseMessage(dapp_identifier=self.dapp_identifier)
+                self._send(self._stamped(pb.E3Pdu(release_message=release)))
         if self._inbound is not None:
             self._inbound.disable_monitor()
             self._inbound.close(0)
@@ -169,7 +171,7 @@ class E3Session:
             dapp_identifier=self.dapp_identifier, ran_function_identifier=FEEDER_FUNCTION_ID, report_data=report_data,
             sequence_id=sequence_id,
         )  # fmt: skip
-        await self._send(pb.E3Pdu(dapp_report=message))
+        self._send(self._stamped(pb.E3Pdu(dapp_report=message)))
         self.reports = sequence_id
         return sequence_id
 
@@ -184,7 +186,7 @@ class E3Session:
             dapp_identifier=self.dapp_identifier, ran_function_identifier=FEEDER_FUNCTION_ID,
             control_identifier=control_id, action_data=action_data, sequence_id=sequence_id,
         )  # fmt: skip
-        await self._send(pb.E3Pdu(dapp_control_action=message))
+        self._send(self._stamped(pb.E3Pdu(dapp_control_action=message)))
 
     def _take(self, pdu: pb.E3Pdu, handler: IndicationHandler) -> None:
         kind = pdu.WhichOneof("msg")
@@ -204,8 +206,22 @@ class E3Session:
             self._subscription_id = pdu.subscription_response.subscription_id
             if pdu.subscription_response.response_code != pb.RESPONSE_CODE_POSITIVE:
                 raise TwinRicError("E3-STATE", "subscription", "refused", "a RAN function that the agent offers")
-        elif self._on_xapp_control is not None:
-            self._on_xapp_control(pdu.xapp_control_action.sequence_id, pdu.xapp_control_action.xapp_control_data)
+        else:
+            self._control(pdu.id, pdu.xapp_control_action)
+
+    def _control(self, request_id: int, action: pb.XAppControlAction) -> None:
+        """Let the dApp take an xApp's control, and tell the RAN whether it did."""
+        try:
+            if self.on_xapp_control is None:
+                raise TwinRicError("E3-STATE", "xapp_control_action", action.sequence_id, "none: not for this dApp")
+            self.on_xapp_control(action.sequence_id, action.xapp_control_data)
+        except TwinRicError:
+            self._acknowledge(request_id, pb.RESPONSE_CODE_NEGATIVE)
+            raise
+        self._acknowledge(request_id, pb.RESPONSE_CODE_POSITIVE)
+
+    def _acknowledge(self, request_id: int, code: pb.ResponseCode.ValueType) -> None:
+        self._send(self._stamped(pb.E3Pdu(message_ack=pb.MessageAck(request_id=request_id, response_code=code))))
 
     async def _set_up(self) -> None:
         wait_s = FIRST_WAIT_S
@@ -250,7 +266,7 @@ class E3Session:
             )  # fmt: skip
             pdu = self._stamped(pb.E3Pdu(subscription_request=request))
             self._asked.add(pdu.id)
-            await self._send_stamped(pdu)
+            self._send(pdu)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._subscribed.wait(), FIRST_WAIT_S)
 
@@ -265,10 +281,7 @@ class E3Session:
             await self._subscribe()
             await self._report_again()
 
-    async def _send(self, pdu: pb.E3Pdu) -> None:
-        await self._send_stamped(self._stamped(pdu))
-
-    async def _send_stamped(self, pdu: pb.E3Pdu) -> None:
+    def _send(self, pdu: pb.E3Pdu) -> None:
         if self._outbound is None:
             raise TwinRicError("E3-STATE", "session", "not started", "start() first")
         self._outbound.send(encode_pdu(pdu), zmq.NOBLOCK)  # PUB never blocks: it drops

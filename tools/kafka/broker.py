@@ -33,7 +33,7 @@ from typing import Protocol
 HERE = Path(__file__).resolve().parent
 HOME = HERE.parent.parent / ".kafka"
 IMAGE = "apache/kafka:4.1.0"
-START_S = 90.0
+START_S = 180.0
 STOP_S = 20.0
 JVM = ["-Xms128m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
 
