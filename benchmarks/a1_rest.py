@@ -35,6 +35,7 @@ from ric.bus.bus import MemoryBus
 from ric.clock import WallClock
 from ric.delivery import Delivery
 from ric.pb.twinric.a1.v1.policy_pb2_grpc import add_PolicyServiceServicer_to_server
+from ric.platform import settle_heap
 from ric.sdl import Sdl
 from ric.servers import bind_grpc, grpc_server, serve
 from ric.telemetry import Metrics, configure_logging
@@ -58,6 +59,7 @@ async def _serve_a1(store: Path) -> None:
     grpc_port = bind_grpc(server, "a1_address", "127.0.0.1:0", None)
     await server.start()
     async with serve(a1_app(termination, metrics, enrichment=enrichment), "127.0.0.1", 0) as port:
+        settle_heap()
         print(json.dumps({"port": port, "grpc": grpc_port}), flush=True)
         await asyncio.Event().wait()
 
@@ -71,6 +73,7 @@ async def _serve_bare() -> None:
         return bodies[policy_id]
 
     async with serve(app, "127.0.0.1", 0) as port:
+        settle_heap()
         print(json.dumps({"port": port}), flush=True)
         await asyncio.Event().wait()
 
