@@ -24,8 +24,8 @@ GRID, DAPP = (grid.NAME, grid.VERSION), (dapp.NAME, dapp.VERSION)
 
 
 class House:
-    def __init__(self, network, agents, client):
-        self.network, self.agents, self.client = network, agents, client
+    def __init__(self, network, agents, client, platform):
+        self.network, self.agents, self.client, self.platform = network, agents, client, platform
         self.instants = network.scenario.instants()
 
     def subscribe(self, model, trigger, action):
@@ -63,7 +63,7 @@ async def house(scenario):
     async with E2Client(f"127.0.0.1:{ports.xapps}", app_id="test", instance_id="1") as client:
         await agents.start(5.0)
         try:
-            yield House(network, agents, client)
+            yield House(network, agents, client, platform)
         finally:
             await agents.stop()
             await platform.stop()
@@ -156,3 +156,36 @@ async def test_engine_runs_smoke_against_the_ric_and_all_tables_arrive():
         assert residential | {"microgrid_report", "pcc_report"} == set(reports[-1].tables)
         assert len(reports[0].tables["home_report"]) == 10
         task.cancel()
+
+
+async def test_agents_slice_control_shows_in_the_next_reports_and_a_false_one_is_told():
+    async with house(plain()) as world:
+        controls, decisions = world.platform.controls, []
+        controls._on_decision = decisions.append
+        queue, filling = world.subscribe(KPM, kpm.encode_trigger(100), kpm.encode_action())
+        await world.admitted(1)
+
+        async def set_slices(*shares):
+            ratios = tuple(
+                ccc.SliceRatio(s_nssai=name, rrm_policy_dedicated_ratio=share)
+                for name, share in zip(("1-000001", "1-000002", "1-000003"), shares, strict=True)
+            )
+            await world.client.control(NODE, CCC, *ccc.encode_control(ratios))
+
+        async def reports(number):
+            for _ in range(number):
+                await world.step()
+                await next_of(queue)
+
+        await reports(2)
+        await set_slices(30, 50, 20)
+        await reports(6)
+        assert (controls.verification.agreed, decisions) == (3, [])
+        await set_slices(25, 50, 25)
+        world.network.nodes[NODE].allocate({"1-000001": 4, "1-000003": 6})  # behind the back of its acknowledgement
+        await reports(8)
+        assert {(each.reason.code, each.keys) for each in decisions} == {
+            ("EFFECT_NOT_SEEN", ("slice 1-000001",)), ("EFFECT_NOT_SEEN", ("slice 1-000003",)),
+        }  # fmt: skip
+        filling.cancel()
+        await asyncio.gather(filling, return_exceptions=True)

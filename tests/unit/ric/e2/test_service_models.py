@@ -57,3 +57,27 @@ def test_verify_slices_in_force_in_any_order_passes() -> None:
 def test_verify_slices_not_in_force_is_refused(in_force: tuple[ccc.SliceRatio, ...]) -> None:
     with pytest.raises(TwinRicError, match="E2-UNVERIFIED slice 1-000001"):
         model_of((ccc.NAME, ccc.VERSION)).verify(ccc.encode_outcome((ratio(25),)), ccc.encode_outcome(in_force))
+
+
+CCC = model_of((ccc.NAME, ccc.VERSION))
+
+
+def test_quantities_of_a_slice_control_are_its_dedicated_ratios() -> None:
+    settings = CCC.settings(*ccc.encode_control((ratio(25), ratio(50, "1-000002"))))
+    assert CCC.quantities(settings) == {"slice 1-000001": 25.0, "slice 1-000002": 50.0}
+    whole = model_of(("1.3.6.1.4.1.99", "v1"))
+    assert whole.quantities(whole.settings(b"h", b"p")) == {}
+
+
+def test_slices_in_force_are_read_from_the_slice_rows_of_a_report() -> None:
+    items = (kpm.KpmItem("c", "1-000001"), kpm.KpmItem("c", "1-000002"), kpm.KpmItem("c", "1-000001", "ue-1"))
+    report = kpm.KpmReport("n", 10**18, 100, ("TWINRIC.FlexeSlots",), items, np.array([[5.0, 10.0, 1.0]]))
+    assert CCC.observed_in == kpm.OID
+    observation = CCC.observe(*kpm.encode_indication(report))
+    assert (observation.source_time_ns, observation.amounts) == (
+        10**18, {"slice 1-000001": 25.0, "slice 1-000002": 50.0},
+    )  # fmt: skip
+    without = kpm.KpmReport("n", 10**18, 100, ("DRB.UEThpDl",), items, np.ones((1, 3)))
+    assert CCC.observe(*kpm.encode_indication(without)).amounts == {}
+    with pytest.raises(TwinRicError, match="E2-MALFORMED"):
+        CCC.observe(b"\xff", b"\xff")
