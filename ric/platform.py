@@ -274,7 +274,7 @@ def _with_port(address: str, port: int) -> str:
 def settle_heap() -> None:
     """Keep what a process loaded at its start out of later garbage collections.
 
-    A full collection over all modules takes some 100 ms, which every control loop and request of the process would wait.
+    A full collection over all modules takes some 100 ms, which each loop and request of the process would wait.
     """
     gc.collect()
     gc.freeze()
