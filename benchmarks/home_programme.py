@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from xapps.hems_load.fleet_problem import FleetProblem
 
-__all__ = ["HomeProgramme"]
+__all__ = ["HomeProgramme", "joint_cost"]
 
 Floats = NDArray[np.float64]
 INF = highspy.kHighsInf
@@ -38,21 +38,12 @@ class HomeProgramme:
 
     def pose(self, problem: FleetProblem, load_kw: Floats) -> None:
         """The numbers of `problem`, with `load_kw` (T,) as the load without a decision; the basis stays."""
-        self._columns, self._rows, self._entries, self._at = [], [], [], {}
-        self._meter(problem, load_kw)
-        self._battery(problem)
-        self._ev(problem)
-        self._heat_pump(problem)
-        self._appliances(problem)
-        if self._runs:
-            self._shiftable(problem)
-        cost, low, high = (np.concatenate([part[n] for part in self._columns]) for n in range(3))
-        row_low, row_high = (np.concatenate([part[n] for part in self._rows]) for n in range(2))
-        row, column, value = (
-            np.concatenate([np.broadcast_to(e[n], e[1].shape) for e in self._entries]) for n in range(3)
-        )
+        columns, rows, entries = self._matrices(problem, load_kw)
+        cost, low, high = columns
+        row_low, row_high = rows
+        row, column, value = entries
         if self._built is None:
-            self._build((cost, low, high), (row_low, row_high), (row, column, value))
+            self._build(columns, rows, entries)
             return
         every = np.arange(cost.size, dtype=np.int32)
         self._highs.changeColsCost(cost.size, every, cost)
@@ -61,6 +52,21 @@ class HomeProgramme:
         for n in np.flatnonzero(np.abs(self._built - value) > 1e-12).tolist():
             self._highs.changeCoeff(int(row[n]), int(column[n]), float(value[n]))
         self._built = value
+
+    def _matrices(self, problem: FleetProblem, load_kw: Floats) -> tuple[Any, Any, Any]:
+        """Columns (cost, low, high), rows (low, high) and entries (row, column, value)."""
+        self._columns, self._rows, self._entries, self._at = [], [], [], {}
+        self._meter(problem, load_kw)
+        self._battery(problem)
+        self._ev(problem)
+        self._heat_pump(problem)
+        self._appliances(problem)
+        if self._runs:
+            self._shiftable(problem)
+        columns = tuple(np.concatenate([part[n] for part in self._columns]) for n in range(3))
+        rows = tuple(np.concatenate([part[n] for part in self._rows]) for n in range(2))
+        spread = [[np.broadcast_to(part, entry[1].shape) for part in entry] for entry in self._entries]
+        return columns, rows, tuple(np.concatenate([entry[n] for entry in spread]) for n in range(3))
 
     def solve(self, *, warm: bool) -> float:
         """The least objective [EUR]; from the last basis, or from none with presolve."""
@@ -234,3 +240,34 @@ class HomeProgramme:
             model.integrality_ = [kinds[integer] for *_, c, integer in self._columns for _ in range(c.size)]
         self._highs.passModel(model)
         self._built = value
+
+
+def joint_cost(problem: FleetProblem, load_kw: Floats, cap_kw: Floats) -> float:
+    """The least cost of all homes together [EUR] whose net imports stay within `cap_kw` (T,): one programme for all.
+
+    By HiGHS's interior point without crossover; for as many homes as patience allows.
+    """
+    capped = np.flatnonzero(np.isfinite(cap_kw))
+    columns: list[Any] = []
+    rows: list[Any] = [(np.full(capped.size, -INF), cap_kw[capped])]
+    entries: list[Any] = []
+    first_column, first_row = 0, capped.size
+    for home in range(problem.homes):
+        programme = HomeProgramme(problem, home)
+        own_columns, own_rows, (row, column, value) = programme._matrices(problem, load_kw[home])
+        entries.append((row + first_row, column + first_column, value))
+        for name, sign in (("import", 1.0), ("over", 1.0), ("export", -1.0)):
+            at = programme._at[name][capped] + first_column
+            entries.append((np.arange(capped.size), at, np.full(capped.size, sign)))
+        columns.append(own_columns)
+        rows.append(own_rows)
+        first_column, first_row = first_column + own_columns[0].size, first_row + own_rows[0].size
+    whole = HomeProgramme(problem, 0)
+    whole._highs.setOptionValue("solver", "ipm")
+    whole._highs.setOptionValue("run_crossover", "off")
+    whole._build(
+        tuple(np.concatenate([part[n] for part in columns]) for n in range(3)),
+        tuple(np.concatenate([part[n] for part in rows]) for n in range(2)),
+        tuple(np.concatenate([part[n] for part in entries]) for n in range(3)),
+    )
+    return whole.solve(warm=False)

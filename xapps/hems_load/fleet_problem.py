@@ -165,6 +165,8 @@ class FleetProblem:
     shiftable: Shiftable | None = None
     fleet_price: Floats | None = None
     """(T,) or (N, T) shadow price of net import [EUR/kWh], on both tariffs; the coordination sets it."""
+    fleet_curvature: Floats | None = None
+    """(T,) rise of the import's price with its own power [EUR/kWh per kW]: no cost, it spreads what may be spread."""
     penalties: Penalties = Penalties()
 
     @property

@@ -27,6 +27,7 @@ def _load(s: Any, h: int, k: int, work: Any) -> None:
             box[ip.COST + k] = s.cost[j, h, t]
             box[ip.SIGMA + k] = s.sigma[j, h, t]
             box[ip.GAIN + k] = s.gain[j, h, t]
+            box[ip.CURVE + k] = s.curve[h, t] if j == 0 else 0.0
             box[ip.DV + k], box[ip.DZL + k], box[ip.DZU + k] = 0.0, 0.0, 0.0
         for i in range(s.start.shape[0]):
             store = work.stores[t, i]

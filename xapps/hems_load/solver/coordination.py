@@ -23,6 +23,7 @@ from xapps.hems_load.solver.runs import run_load
 __all__ = ["MISS_EUR_PER_KWH", "coordinate_fleet"]
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 MISS_EUR_PER_KWH = 2.0
 """Price of each kWh beyond the cap: above any tariff, below a stranded EV, about that of 3 K of discomfort."""
@@ -30,8 +31,11 @@ FIRST_PRICE = 0.15
 """First guess of the shadow price where the free plans pass the cap [EUR/kWh]: the usual spread of a day's tariffs."""
 KEPT = 1e-3
 """A cap passed by no more than this share of it counts as kept."""
-DAMPING = 0.5
-"""Weight of the master's new dual in the next price; duals of a young master swing."""
+SPREAD = 0.005
+"""Rise of a home's price with its own import where there is a cap [EUR/kWh per kW]: homes that all see the same cheap
+quarter of an hour share it, and the fleet's answer to a price has no jumps."""
+TEAMS = 192
+"""Teams in which homes mix: equal homes give equally, and unlike ones need not."""
 
 
 def coordinate_fleet(
@@ -46,31 +50,30 @@ def coordinate_fleet(
 ) -> tuple[FleetPlan, WarmStart]:
     """Plans whose net imports together stay within `cap_kw` (T,) [kW], infinite where there is no cap.
 
-    Solves once at the price known (from `warm`; none at first), then at most `rounds` times more while `may_go_on`.
+    Solves once without a price, then at most `rounds` times at prices while `may_go_on`, the first that of `warm`.
     `miss_kw` of the plan tells what the cap still misses. Against: one programme for all homes, tests/unit.
     """
     effort = effort or Effort()
     capped = np.isfinite(cap_kw)
     price = _known_price(warm, problem.steps, shift_steps) * capped
-    plan, warm = solve_fleet(replace(problem, fleet_price=price), warm, shift_steps=shift_steps, effort=effort)
-    plans, prices = [plan], [price]
+    plan, free = solve_fleet(replace(problem, fleet_price=None), warm, shift_steps=shift_steps, effort=effort)
     over = _over(plan.fleet_net_kw, cap_kw)
-    if not (over.any() or price.any()):
-        return plan, warm
-    fixed = _with_runs_placed(problem, plan)
-    target = price + FIRST_PRICE * over if over.any() else 0.5 * price
-    weights, taken = np.ones(1), 0
-    last = warm
+    if not over.any():
+        return plan, free
+    fixed = replace(_with_runs_placed(problem, plan), fleet_curvature=SPREAD * capped)
+    plans, last = [plan], free
+    target = np.asarray(0.5 * price + FIRST_PRICE * over, dtype=np.float64)
+    team = _teams(plan)
+    weights, taken = np.ones((1, problem.homes)), 0
     while taken < rounds and may_go_on():
         answer, last = solve_fleet(replace(fixed, fleet_price=target), last, effort=effort)
         plans.append(answer)
-        prices.append(target)
         taken += 1
-        weights, dual = _mix(plans, cap_kw, problem.hours)
+        shares, price = _mix(plans, team, cap_kw, problem.hours)
+        weights = shares[:, team]
         if _settled(plans, weights, target, cap_kw, problem.hours):
-            price = dual
             break
-        price, target = dual, DAMPING * dual + (1 - DAMPING) * target
+        target = price
     mixed = _mixed(plans, weights)
     final = project_plan(fixed, replace(mixed, shiftable_start=_none(plan)), threads=effort.threads)
     miss = np.where(_over(final.fleet_net_kw, cap_kw), final.fleet_net_kw - cap_kw, 0.0)
@@ -78,7 +81,7 @@ def coordinate_fleet(
         final, shiftable_start=plan.shiftable_start, shiftable_kw=plan.shiftable_kw, fleet_price=price, miss_kw=miss,
         rounds=taken, marginal_price=mixed.marginal_price,
     )  # fmt: skip
-    return done, replace(last, fleet_price=price)
+    return done, replace(free, fleet_price=price)
 
 
 def _known_price(warm: WarmStart | None, steps: int, shift: int) -> Floats:
@@ -89,6 +92,16 @@ def _known_price(warm: WarmStart | None, steps: int, shift: int) -> Floats:
 
 def _over(net_kw: Floats, cap_kw: Floats) -> NDArray[np.bool_]:
     return np.asarray(net_kw > cap_kw + KEPT * np.abs(cap_kw))
+
+
+def _teams(plan: FleetPlan) -> Ints:
+    """(N,) team of each home: those that import most at the same time, and charge and heat alike, are together."""
+    homes = plan.net_kw.shape[0]
+    kind = (np.abs(plan.ev_kw).max(axis=1) > 0) + 2 * (np.abs(plan.battery_kw).max(axis=1) > 0)
+    order = np.lexsort((plan.net_kw.max(axis=1), plan.net_kw.argmax(axis=1), kind))
+    team = np.empty(homes, dtype=np.int64)
+    team[order] = np.arange(homes) * min(TEAMS, homes) // homes
+    return team
 
 
 def _none(plan: FleetPlan) -> NDArray[np.int64]:
@@ -107,49 +120,62 @@ def _with_runs_placed(problem: FleetProblem, plan: FleetPlan) -> FleetProblem:
 
 def _settled(plans: list[FleetPlan], weights: Floats, target: Floats, cap_kw: Floats, hours: Floats) -> bool:
     """Whether the cap is kept and the newest answer shows that no price does better by a thousandth of the cost."""
-    net = np.tensordot(weights, np.array([plan.fleet_net_kw for plan in plans]), 1)
+    net = np.asarray(sum(weight @ plan.net_kw for weight, plan in zip(weights, plans, strict=True)))
     if _over(net, cap_kw).any():
         return False
-    costs = np.array([plan.costs.total.sum() for plan in plans])
+    cost = float(sum(weight @ plan.costs.total for weight, plan in zip(weights, plans, strict=True)))
     room = np.where(np.isfinite(cap_kw), cap_kw, 0.0)
-    bound = costs[-1] + float(hours * target @ (plans[-1].fleet_net_kw - room))
-    return bool(weights @ costs - bound <= 1e-3 * abs(float(weights @ costs)))
+    bound = float(plans[-1].costs.total.sum() + hours * target @ (plans[-1].fleet_net_kw - room))
+    return cost - bound <= 1e-3 * abs(cost)
 
 
-def _mix(plans: list[FleetPlan], cap_kw: Floats, hours: Floats) -> tuple[Floats, Floats]:
-    """Weights of the plans (sum 1) that keep the cap at least cost, and the cap's shadow price (T,) [EUR/kWh]."""
+def _mix(plans: list[FleetPlan], team: Ints, cap_kw: Floats, hours: Floats) -> tuple[Floats, Floats]:
+    """Weights (K, teams; each team's sum 1) that keep the cap at least cost, and its shadow price (T,) [EUR/kWh]."""
     capped = np.flatnonzero(np.isfinite(cap_kw))
-    number, caps = len(plans), capped.size
-    net = np.array([plan.fleet_net_kw[capped] for plan in plans])
+    number, caps, teams = len(plans), capped.size, int(team.max()) + 1
     scale = max(float(np.abs(cap_kw[capped]).max()), 1.0)
+    net, cost = np.zeros((number, teams, caps)), np.zeros((number, teams))
+    for k, plan in enumerate(plans):
+        np.add.at(net[k], team, plan.net_kw[:, capped] / scale)
+        np.add.at(cost[k], team, plan.costs.total / scale)
+    columns = number * teams
     model = highspy.HighsLp()
-    model.num_col_, model.num_row_ = number + caps, 1 + caps
-    costs = np.array([plan.costs.total.sum() for plan in plans]) / scale
-    model.col_cost_ = np.concatenate([costs, hours[capped] * MISS_EUR_PER_KWH])
-    model.col_lower_, model.col_upper_ = np.zeros(number + caps), np.full(number + caps, highspy.kHighsInf)
-    model.row_lower_ = np.concatenate([[1.0], np.full(caps, -highspy.kHighsInf)])
-    model.row_upper_ = np.concatenate([[1.0], cap_kw[capped] / scale])
+    model.num_col_, model.num_row_ = columns + caps, teams + caps
+    model.col_cost_ = np.concatenate([cost.ravel(), hours[capped] * MISS_EUR_PER_KWH])
+    model.col_lower_, model.col_upper_ = np.zeros(columns + caps), np.full(columns + caps, highspy.kHighsInf)
+    model.row_lower_ = np.concatenate([np.ones(teams), np.full(caps, -highspy.kHighsInf)])
+    model.row_upper_ = np.concatenate([np.ones(teams), cap_kw[capped] / scale])
     matrix = model.a_matrix_
     matrix.format_ = highspy.MatrixFormat.kColwise
-    matrix.num_col_, matrix.num_row_ = number + caps, 1 + caps
-    starts = np.arange(number + 1) * (caps + 1)
+    matrix.num_col_, matrix.num_row_ = columns + caps, teams + caps
+    starts = np.arange(columns + 1) * (caps + 1)
+    own = np.tile(np.arange(teams), number)[:, None]
+    rows = np.hstack([own, np.broadcast_to(teams + np.arange(caps), (columns, caps))])
     matrix.start_ = np.concatenate([starts, starts[-1] + 1 + np.arange(caps)]).astype(np.int32)
-    matrix.index_ = np.concatenate([np.tile(np.arange(caps + 1), number), 1 + np.arange(caps)]).astype(np.int32)
-    matrix.value_ = np.concatenate([np.column_stack([np.ones(number), net / scale]).ravel(), -np.ones(caps)])
+    matrix.index_ = np.concatenate([rows.ravel(), teams + np.arange(caps)]).astype(np.int32)
+    values = np.hstack([np.ones((columns, 1)), net.reshape(columns, caps)])
+    matrix.value_ = np.concatenate([values.ravel(), -np.ones(caps)])
     solver = highspy.Highs()
     solver.silent()
     solver.setOptionValue("threads", 1)
     solver.passModel(model)
     solver.run()
     solution = solver.getSolution()
-    weights = np.maximum(np.array(solution.col_value)[:number], 0.0)
+    weights = np.maximum(np.array(solution.col_value)[:columns].reshape(number, teams), 0.0)
     price = np.zeros(cap_kw.size)
-    price[capped] = np.maximum(-np.array(solution.row_dual)[1:], 0.0) / hours[capped]
-    return weights / weights.sum(), price
+    price[capped] = np.maximum(-np.array(solution.row_dual)[teams:], 0.0) / hours[capped]
+    return weights / weights.sum(axis=0), price
 
 
 def _mixed(plans: list[FleetPlan], weights: Floats) -> FleetPlan:
-    """The plan that follows each of `plans` to its weight, before it is settled."""
-    names = ("battery_kw", "ev_kw", "hvac_kw", "appliance_kw", "marginal_price")
-    mean = {name: sum(w * getattr(plan, name) for w, plan in zip(weights, plans, strict=True)) for name in names}
-    return replace(plans[0], **mean)
+    """The plan in which each home follows each of `plans` to its weight (K, N), before it is settled."""
+
+    def mean(name: str) -> Floats:
+        parts = [getattr(plan, name) for plan in plans]
+        shape = (-1,) + (1,) * (parts[0].ndim - 1)
+        return np.asarray(sum(weight.reshape(shape) * part for weight, part in zip(weights, parts, strict=True)))
+
+    return replace(
+        plans[0], battery_kw=mean("battery_kw"), ev_kw=mean("ev_kw"), hvac_kw=mean("hvac_kw"),
+        appliance_kw=mean("appliance_kw"), marginal_price=mean("marginal_price"),
+    )  # fmt: skip

@@ -31,12 +31,12 @@ CHUNK = 128
 class Effort:
     """How exact a solution is to be."""
 
-    gap_eur: float = 4e-3
+    gap_eur: float = 0.1
     """Duality gap of each home [EUR over the horizon]."""
     most_steps: int = 40
     cold_mu: float = 1e-3
     """Complementarity of the starting point [EUR per bound]."""
-    kept_gap_eur: float = 0.3
+    kept_gap_eur: float = 1.0
     """Duality gap of the iterate from which the next solve starts."""
     threads: int = 2
 

@@ -1,9 +1,10 @@
 """A batched primal-dual interior point for storages behind a meter; eight homes side by side in a vector register.
 
-One home: box variables v_j in [0, hi_j] with cost c_j (controls of the storages and the segments of the meter's convex
-tariff), a balance per step, and storages s_i with soft bounds:
+One home: box variables v_j in [0, hi_j] with cost c_j and curvature q_j (controls of the storages and the segments of
+the meter's convex tariff), a balance per step, and storages s_i with soft bounds:
 
-    min  sum_j c_j v_j + sum_i [ cost_i s_i + rho_low max(low - s_i, 0) + rho_high max(s_i - high, 0) ]
+    min  sum_j (c_j v_j + q_j v_j^2 / 2)
+         + sum_i [ cost_i s_i + rho_low max(low - s_i, 0) + rho_high max(s_i - high, 0) ]
     s.t. base + sum_j sigma_j v_j = 0,    s_i' = a_i s_i + drift_i + sum_j gain_j v_j      in every step
 
 Each Newton step (Mehrotra's predictor and corrector) eliminates boxes and balance; what is left is a chain of small
@@ -29,14 +30,14 @@ __all__ = ["ACC", "BOX", "LANES", "METER", "STORE", "factor", "newton_step"]
 
 Array = NDArray[np.float64]
 
-LANES = 16
+LANES = 8
 L = LANES
 # Rows of a step of the meter: data, then what an iteration keeps.
 METER = 6
 BASE, LAMBDA, BALANCE, RESIDUAL, INV_S, DLAMBDA = (n * L for n in range(METER))
 # Rows of a box: iterate, data, then what an iteration keeps.
-BOX = 13
-V, ZL, ZU, HI, COST, SIGMA, GAIN, RL, RU, INV_D, DV, DZL, DZU = (n * L for n in range(BOX))
+BOX = 14
+V, ZL, ZU, HI, COST, SIGMA, GAIN, CURVE, RL, RU, INV_D, DV, DZL, DZU = (n * L for n in range(BOX))
 # Rows of a storage: iterate, data, then what an iteration keeps.
 STORE = 31
 (
@@ -60,28 +61,30 @@ def _move_box(b: Array, acc: Array, m: Array, s: Array) -> None:
         zl = b[ZL + k] + acc[ALPHA_D + k] * b[DZL + k]
         zu = b[ZU + k] + acc[ALPHA_D + k] * b[DZU + k]
         above = b[HI + k] - v
-        inverse = 1.0 / (v * above)
-        rl, ru = above * inverse, v * inverse
+        both, curve = v * above, b[CURVE + k]
+        pull = zl * above + zu * v + curve * both
+        inverse = 1.0 / (both * pull)  # one division for all
+        rl, ru = above * pull * inverse, v * pull * inverse
         acc[MU + k] += v * zl + above * zu
         b[V + k], b[ZL + k], b[ZU + k] = v, zl, zu
         b[RL + k], b[RU + k] = rl, ru
-        inv_d, sigma, gain = 1.0 / (zl * rl + zu * ru), b[SIGMA + k], b[GAIN + k]
+        inv_d, sigma, gain = both * both * inverse, b[SIGMA + k], b[GAIN + k]
         b[INV_D + k] = inv_d
         m[BALANCE + k] += sigma * v
         s[FLOW + k] += gain * v
         m[INV_S + k] += sigma * sigma * inv_d
         s[GYY + k] += gain * gain * inv_d
         s[GYZ + k] += gain * sigma * inv_d
-        pull = -(b[COST + k] + gain * s[PI + k] + sigma * m[LAMBDA + k]) * inv_d
-        m[RESIDUAL + k] += sigma * pull
-        s[YHAT + k] += gain * pull
+        move = -(b[COST + k] + curve * v + gain * s[PI + k] + sigma * m[LAMBDA + k]) * inv_d
+        m[RESIDUAL + k] += sigma * move
+        s[YHAT + k] += gain * move
 
 
 @compiled
 def _bound(gap: float, slack: float, z: float, rho: float) -> tuple[float, float, float]:
     """Curvature and affine dual of a soft bound, and its complementarity."""
     y, zs = gap + slack, rho - z
-    curve = z / (y + z * slack / zs)
+    curve = z * zs / (y * zs + z * slack)
     return curve, z - curve * gap, y * z + slack * zs
 
 
@@ -259,7 +262,7 @@ def _affine_box(b: Array, m: Array, s: Array, acc: Array) -> None:
     lanes = acc.size // ACC
     for k in range(lanes):
         pi, price = s[PI + k] + s[DPI + k], m[LAMBDA + k] + m[DLAMBDA + k]
-        dv = -(b[COST + k] + b[GAIN + k] * pi + b[SIGMA + k] * price) * b[INV_D + k]
+        dv = -(b[COST + k] + b[CURVE + k] * b[V + k] + b[GAIN + k] * pi + b[SIGMA + k] * price) * b[INV_D + k]
         b[DV + k] = dv
         low, high = dv * b[RL + k], dv * b[RU + k]
         up = max(low, -high)
@@ -324,7 +327,9 @@ def _correct_box(b: Array, m: Array, s: Array, acc: Array) -> None:
         tu = (acc[TARGET + k] + dv * dzu) * ru
         b[DZL + k], b[DZU + k] = tl, tu
         sigma, gain = b[SIGMA + k], b[GAIN + k]
-        pull = -(b[COST + k] - tl + tu + gain * s[PI + k] + sigma * m[LAMBDA + k]) * b[INV_D + k]
+        pull = (
+            -(b[COST + k] + b[CURVE + k] * b[V + k] - tl + tu + gain * s[PI + k] + sigma * m[LAMBDA + k]) * b[INV_D + k]
+        )
         m[RESIDUAL + k] += sigma * pull
         s[YHAT + k] += gain * pull
 
@@ -335,7 +340,8 @@ def _correct_bound(
 ) -> tuple[float, float]:
     """Dual that the corrector aims at where the state stays, and target of the slack's complementarity."""
     t1, t2 = target + dsk * dz, target - (dsk + move) * dz
-    return z + curve * (t2 / z - gap - t1 / (rho - z)), t1
+    zs = rho - z
+    return z + curve * ((t2 * zs - t1 * z) / (z * zs) - gap), t1
 
 
 @compiled
@@ -398,12 +404,14 @@ def _final_box(b: Array, m: Array, s: Array, acc: Array) -> None:
     for k in range(lanes):
         tl, tu, rl, ru, zl, zu = b[DZL + k], b[DZU + k], b[RL + k], b[RU + k], b[ZL + k], b[ZU + k]
         pi, price = s[PI + k] + s[DPI + k], m[LAMBDA + k] + m[DLAMBDA + k]
-        dv = -(b[COST + k] - tl + tu + b[GAIN + k] * pi + b[SIGMA + k] * price) * b[INV_D + k]
+        slope = b[COST + k] + b[CURVE + k] * b[V + k]
+        dv = -(slope - tl + tu + b[GAIN + k] * pi + b[SIGMA + k] * price) * b[INV_D + k]
         low, high = dv * rl, dv * ru
         dzl, dzu = tl - zl - zl * low, tu - zu + zu * high
         b[DV + k], b[DZL + k], b[DZU + k] = dv, dzl, dzu
         acc[RATIO_P + k] = max(acc[RATIO_P + k], max(-low, high))
-        acc[RATIO_D + k] = max(acc[RATIO_D + k], max(-dzl / zl, -dzu / zu))
+        inverse = -1.0 / (zl * zu)
+        acc[RATIO_D + k] = max(acc[RATIO_D + k], max(dzl * zu * inverse, dzu * zl * inverse))
 
 
 @compiled
@@ -415,7 +423,8 @@ def _final_bound(
     inverse = 1.0 / (z * zs)
     rz, rs = dz * zs * inverse, dz * z * inverse
     dsk = target * z * inverse + slack * rs - slack
-    return dz, dsk, max(-dsk / slack, -(move + dsk) / y), max(-rz, rs)
+    both = -1.0 / (slack * y)
+    return dz, dsk, max(dsk * y * both, (move + dsk) * slack * both), max(-rz, rs)
 
 
 @compiled

@@ -21,6 +21,9 @@ COST_PARTS = 5
 ENERGY, WEAR, DISCOMFORT, PENALTY, END = range(COST_PARTS)
 TOUCH_UP = 0.05
 """What of a missed target is the solver's tolerance and is made good, not a relaxation [kWh]; same for power [kW]."""
+LEAST_KW = 1e-9
+ROUNDS = 4
+"""Passes over a home: what the meter eases in one step may move a bound in a later one."""
 
 
 @compiled
@@ -44,7 +47,7 @@ def _discharge(discharge: float, per_out: float, after: float, low: float) -> tu
 
 
 @compiled
-def follow(
+def _follow(
     wanted: Array,
     most: Array,
     gain: Array,
@@ -92,17 +95,24 @@ def _ease(flows: Array, t: int, excess: float, sign: float) -> float:
 
 
 @compiled
-def _meter(
-    net: Array, cut: Array, generation: Array, flows: Array, limit_kw: float, export_kw: Array, sell: Array
-) -> None:
-    """Net power at the meter from that without curtailment, in place, and what is curtailed."""
+def _relieve(net: Array, generation: Array, flows: Array, limit_kw: float, export_kw: Array, contract: bool) -> bool:
+    """Ease storages where all curtailment is not enough, and where the contract is missed by the solver's tolerance."""
+    eased = False
     for t in range(net.size):
-        beyond = -net[t] - generation[t] - export_kw[t]
-        if beyond > 0.0:
+        beyond, over = -net[t] - generation[t] - export_kw[t], net[t] - limit_kw
+        if beyond > LEAST_KW:
             net[t] += _ease(flows, t, beyond, -1.0)
-        over = net[t] - limit_kw
-        if 0.0 < over < TOUCH_UP:
+            eased = True
+        elif contract and LEAST_KW < over < TOUCH_UP:
             net[t] -= _ease(flows, t, over, 1.0)
+            eased = True
+    return eased
+
+
+@compiled
+def _curtail(net: Array, cut: Array, generation: Array, export_kw: Array, sell: Array) -> None:
+    """What is curtailed, and the net power at the meter that is left, in place."""
+    for t in range(net.size):
         cut[t] = 0.0
         if net[t] < 0.0:
             surplus = -net[t] if sell[t] < 0.0 else -net[t] - export_kw[t]
@@ -145,6 +155,16 @@ def _wear(power: Array, cost: Array) -> float:
 
 
 @compiled
+def _limits(s: Any, boxes: Any, i: int, h: int, most: Array, gain: Array, cost: Array) -> None:
+    """Power, gain and cost (2, T) of a storage's inlet and outlet; zero for none."""
+    for side in range(2):
+        j = boxes[i, side]
+        if j >= 0:
+            most[side] = s.high_kw[j, h] * np.abs(s.sigma[j, h])
+            gain[side], cost[side] = s.gain[j, h], s.cost[j, h]
+
+
+@compiled
 def settle(s: Any, boxes: Any, flows: Array, states: Array, net: Array, cut: Array, costs: Array, short: Array) -> None:
     """Hold the wanted `flows` (n, N, T) [kW, > 0 takes] of each home of `s` inside all limits, in place.
 
@@ -155,27 +175,18 @@ def settle(s: Any, boxes: Any, flows: Array, states: Array, net: Array, cut: Arr
     most, gain, cost = np.zeros((n, 2, steps)), np.zeros((n, 2, steps)), np.zeros((n, 2, steps))
     own = np.zeros((n, steps))
     for h in range(homes):
-        net[h] = s.base_kw[h]
         for i in range(n):
-            for side in range(2):
-                j = boxes[i, side]
-                if j >= 0:
-                    most[i, side] = s.high_kw[j, h] * np.abs(s.sigma[j, h])
-                    gain[i, side], cost[i, side] = s.gain[j, h], s.cost[j, h]
+            _limits(s, boxes, i, h, most[i], gain[i], cost[i])
             own[i] = flows[i, h]
-            follow(
-                own[i],
-                most[i],
-                gain[i],
-                s.start[i, h],
-                s.keep[i, h],
-                s.drift[i, h],
-                s.low[i, h],
-                s.high[i, h],
-                s.hard[i],
-            )
-            net[h] += own[i]
-        _meter(net[h], cut[h], s.generation_kw[h], own, s.limit_kw[h], s.export_kw[h], s.sell[h])
+        for again in range(ROUNDS):
+            net[h] = s.base_kw[h]
+            for i in range(n):
+                keep, drift, low, high = s.keep[i, h], s.drift[i, h], s.low[i, h], s.high[i, h]
+                _follow(own[i], most[i], gain[i], s.start[i, h], keep, drift, low, high, s.hard[i])
+                net[h] += own[i]
+            if not _relieve(net[h], s.generation_kw[h], own, s.limit_kw[h], s.export_kw[h], again == 0):
+                break
+        _curtail(net[h], cut[h], s.generation_kw[h], s.export_kw[h], s.sell[h])
         _energy(s, h, net[h], costs[h], short[h])
         for i in range(n):
             flows[i, h] = own[i]

@@ -68,6 +68,8 @@ class Storages(NamedTuple):
     sell: Floats
     """(N, T) tariffs without the fleet's price [EUR/kWh]."""
     over: float
+    curve: Floats
+    """(N, T) rise of the import's price with its power [EUR/kW^2 over the step]."""
 
 
 def device_names(problem: FleetProblem) -> tuple[str, ...]:
@@ -100,6 +102,8 @@ def as_storages(problem: FleetProblem, load_kw: Floats) -> Storages:
     shape, hours, meter = load_kw.shape, problem.hours, problem.meter
     price = 0.0 if problem.fleet_price is None else problem.fleet_price
     generation = meter.pv_kw + meter.wind_kw
+    rise = np.zeros(1) if problem.fleet_curvature is None else problem.fleet_curvature
+    curve = np.array(np.broadcast_to(hours * rise, shape))
     own_sell = np.minimum(meter.sell, meter.buy - PRICE_GAP)
     buy, sell = meter.buy + price, own_sell + price
     devices = _devices(problem)
@@ -133,7 +137,7 @@ def as_storages(problem: FleetProblem, load_kw: Floats) -> Storages:
         hours=hours, base_kw=load_kw - generation, of=of, high_kw=high, cost=cost, sigma=sigma, gain=gain,
         hard=np.array([device.hard for device in devices], dtype=bool), limit_kw=meter.import_limit_kw,
         export_kw=np.array(meter.export_limit_kw), generation_kw=generation, buy=np.array(meter.buy), sell=own_sell,
-        over=problem.penalties.over_eur_per_kwh, **per_step, **per_home,
+        over=problem.penalties.over_eur_per_kwh, curve=curve, **per_step, **per_home,
     )  # fmt: skip
 
 
