@@ -97,11 +97,14 @@ class RunRecord:
         self.slow.setdefault(node.e2_node_id, Series()).add(offset_s, **values)
 
     def stored_kwh(self, node_id: str) -> float:
-        """Energy in the batteries of homes, EVs and community storage of one node now [kWh]."""
+        """Energy in the batteries of homes, EVs and community storage of one node now [kWh], less what appliances whose
+        window is open still have to use.
+        """
         totals, residential = self.totals(node_id), self.network.nodes[node_id].parts.residential
         storage = None if residential is None else residential.storage
         community_kwh = 0.0 if storage is None else storage.stored_kwh
-        return totals.get("battery_stored_kwh", 0.0) + totals.get("ev_stored_kwh", 0.0) + community_kwh
+        held_kwh = totals.get("battery_stored_kwh", 0.0) + totals.get("ev_stored_kwh", 0.0) + community_kwh
+        return held_kwh - totals.get("appliance_pending_kwh", 0.0)
 
     def gained_kwh(self, node_id: str) -> float:
         """What the batteries of one node hold more than when the record began [kWh]."""

@@ -141,6 +141,12 @@ class Appliances:
         self._now_s = now_s + dt_s
         return share
 
+    @property
+    def pending_kwh(self) -> Floats:
+        """(K,) energy of the job whose window is open and that is not done."""
+        opens_s, _ = self._window()
+        return np.where(opens_s <= self._now_s, self.left_h * self.power_kw, 0.0)
+
     def by_home(self, values: Floats) -> Floats:
         """(N,) sum of (K,) `values` over each home's appliances."""
         return np.bincount(self.home, weights=values, minlength=self.number).astype(float)

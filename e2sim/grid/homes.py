@@ -92,12 +92,13 @@ class HomeFleet:
     def totals(self) -> dict[str, Floats]:
         """(N,) per home since the start: energies [kWh], cost at tariff [EUR], CO2 of imports [kg], comfort below or
         above the bounds while occupied [K h], EV energy short of the target at departure [kWh], run time of appliances
-        after their deadline [h], and what is stored now [kWh].
+        after their deadline [h], what appliances still have to use of jobs begun or open, and what is stored now [kWh].
         """
         physics, devices = self._physics, self.devices
         return self._totals | {
             "ev_shortfall_kwh": physics.shortfall_kwh.copy(),
             "appliance_late_h": self.appliances.by_home(self.appliances.late_h),
+            "appliance_pending_kwh": self.appliances.by_home(self.appliances.pending_kwh),
             "battery_stored_kwh": physics.battery_soc * devices.battery_kwh,
             "ev_stored_kwh": physics.ev_soc * devices.ev_kwh,
             "heat_stored_kwh": np.where(

@@ -59,7 +59,7 @@ class HemsLoadApp(App[HemsConfig, HemsPolicy, FleetState, FleetDecision]):
         self._unanswered: dict[str, TwinState] = {}
 
     async def rebuild(self) -> None:
-        """Make the solver ready; take the newest forecasts and schedules from the bus. The homes report by themselves."""
+        """Make the solver ready; take forecasts and schedules from the bus. The homes report by themselves."""
         await asyncio.to_thread(warm_up)
         for topic, prefix in ((TWIN_FORECAST, FORECAST), (TWIN_DESIRED, SCHEDULE)):
             for twin in (await self.links.twins.rebuild(topic, prefix)).values():

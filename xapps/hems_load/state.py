@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -198,10 +198,8 @@ class NodeMemory:
             return None
         now_ns = self.report.source_time_ns
         report = {name: np.asarray(values, dtype=float) for name, values in self.report.columns.items()}
-        forecast = self.forecast
-        if forecast is not None and (
-            forecast.ids != self.homes.ids or now_ns > forecast.source_time_ns + 6 * 3600 * NS
-        ):
+        forecast = None if self.forecast is None else _of_homes(self.forecast, self.homes.ids)
+        if forecast is not None and now_ns > forecast.source_time_ns + FORECAST_VALID_S * NS:
             forecast = None
         seen = copy(self)  # what it refers to now; the memory goes on
         buy, sell = self._prices(self.homes, now_ns, 1)
@@ -316,6 +314,16 @@ def _quarters_of(times_ns: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArra
 def _quarter_of(time_ns: int) -> tuple[int, int]:
     quarter, weekend = _quarters_of(np.array([time_ns], dtype=np.int64))
     return int(quarter[0]), int(weekend[0])
+
+
+def _of_homes(forecast: Table, ids: tuple[str, ...]) -> Table | None:
+    """The forecast's rows of the homes, in their order; it may hold more, such as the feeder. None where one lacks."""
+    if forecast.ids == ids:
+        return forecast
+    if not set(ids) <= set(forecast.ids):
+        return None
+    rows = forecast.rows(ids)
+    return replace(forecast, ids=ids, columns={name: values[rows] for name, values in forecast.columns.items()})
 
 
 def _stale(report: Table) -> NDArray[np.bool_]:

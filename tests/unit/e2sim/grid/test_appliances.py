@@ -105,3 +105,16 @@ def test_appliance_report_is_a_valid_table():
     assert table["opens_h"][0] == pytest.approx(1.0)
     assert table["closes_h"][0] == pytest.approx(5.0)
     assert table["left_h"][0] == 1.5
+
+
+def test_appliance_energy_is_pending_from_its_windows_opening_until_it_is_done():
+    appliance = one()
+    told(appliance, 0)
+    seen = []
+    for hour in range(6):
+        seen.append(float(appliance.pending_kwh[0]))
+        live(appliance, 1, hour)
+    whole = 1.5 * appliance.power_kw[0]
+    assert seen[0] == 0
+    assert seen[2] == pytest.approx(whole)
+    assert appliance.pending_kwh[0] == pytest.approx(0, abs=1e-9)

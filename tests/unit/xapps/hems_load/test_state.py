@@ -58,6 +58,18 @@ def test_memory_prefers_a_fresh_forecast_and_drops_an_old_one(tables):
     assert state.horizon.load_kw[:, -1] == pytest.approx(0.6)
 
 
+def test_memory_takes_the_homes_rows_of_a_forecast_that_holds_more(tables):
+    memory = NodeMemory()
+    memory.add(tables(2))
+    series = {"step_s": np.full(3, 900.0), "load_p50_kw": np.repeat([[9.0], [2.0], [1.0]], 96, axis=1)}
+    memory.forecast = Table("demand_forecast", ("feeder", "home-1", "home-0"), series, NOW_NS)
+    state = memory.state("node", 96)
+    assert state.forecast_ns == NOW_NS
+    np.testing.assert_allclose(state.horizon.load_kw[:, -1], [1.0, 2.0], atol=1e-6)
+    memory.forecast = replace(memory.forecast, ids=("feeder", "home-1", "home-7"))
+    assert memory.state("node", 96).forecast_ns == 0
+
+
 def test_memory_learns_the_heat_that_explains_the_rooms(tables):
     memory = NodeMemory()
     memory.add(tables(1))
