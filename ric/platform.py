@@ -86,8 +86,8 @@ class RicConfig(FrozenModel):
     notification_hosts: Annotated[tuple[str, ...], AfterValidator(check_hosts)] = LOOPBACK
     """Hosts that A1 may post statuses and enrichment information to: names, `*.domain`, addresses, networks."""
     grpc_calls_per_s: float = Field(default=2_000.0, gt=0, le=1e6)
-    """Calls per second and client address that the A1 service towards apps answers on average; four times as many at
-    once. A stream is one call."""
+    """Calls per second and client address that the E2 service towards xApps and the A1 service towards apps answer on
+    average, each; four times as many at once. A stream is one call."""
     ves_url: str = Field(default="", pattern=r"^(https?://\S+)?$")
     """VES 7.2.1 collector that fault events are posted to; empty for none."""
     ves_credentials_file: Path | None = None
@@ -171,8 +171,9 @@ class RicPlatform:
             config = self.config
             stack.push_async_callback(self.e2.stop)
             ports = await self.e2.start(
-                config.node_address, config.xapp_address, tls=self._tls, allow_plain_text=config.allow_plain_text
-            )
+                config.node_address, config.xapp_address, tls=self._tls, allow_plain_text=config.allow_plain_text,
+                limit=_limit(config.grpc_calls_per_s),
+            )  # fmt: skip
             self.e2.on_dapp_report(self._dapp_report)
             a1_port = await self._start_a1_grpc(stack)
             rest_url = await self._start_rest(stack)

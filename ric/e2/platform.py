@@ -12,7 +12,7 @@ from ric.e2.controls import ControlCall, ControlSink, DecisionSink
 from ric.e2.exchange import E2Exchange, IndicationSink
 from ric.e2.xapp_services import add_e2_services
 from ric.errors import TwinRicError
-from ric.security import TlsMaterial, check_binding
+from ric.security import RateLimit, TlsMaterial, check_binding
 from ric.servers import bind_grpc, grpc_server
 from ric.telemetry import Metrics
 
@@ -48,14 +48,15 @@ class E2Platform(E2Exchange):
         self._servers: list[grpc.aio.Server] = []
 
     async def start(
-        self, node_address: str, xapp_address: str, *, tls: TlsMaterial | None = None, allow_plain_text: bool = False
-    ) -> BoundPorts:
-        """Listen for E2 nodes and for xApps; port 0 takes a free one.
+        self, node_address: str, xapp_address: str, *, tls: TlsMaterial | None = None, allow_plain_text: bool = False,
+        limit: RateLimit | None = None,
+    ) -> BoundPorts:  # fmt: skip
+        """Listen for E2 nodes and for xApps; port 0 takes a free one. `limit` counts the xApps' calls.
 
         Raises TwinRicError (CONFIG-RANGE) when an address cannot be bound, or lies beyond the loopback without TLS.
         """
         try:
-            ports = self._bind(node_address, xapp_address, tls, allow_plain_text)
+            ports = self._bind(node_address, xapp_address, tls, allow_plain_text, limit)
             for server in self._servers:
                 await server.start()
         except TwinRicError:
@@ -65,12 +66,13 @@ class E2Platform(E2Exchange):
         return ports
 
     def _bind(
-        self, node_address: str, xapp_address: str, tls: TlsMaterial | None, allow_plain_text: bool
-    ) -> BoundPorts:
+        self, node_address: str, xapp_address: str, tls: TlsMaterial | None, allow_plain_text: bool,
+        limit: RateLimit | None,
+    ) -> BoundPorts:  # fmt: skip
         ports = []
         for field, address in (("node_address", node_address), ("xapp_address", xapp_address)):
             check_binding(field, address.rpartition(":")[0], tls=tls is not None, allow_plain_text=allow_plain_text)
-            server = grpc_server(self.metrics)
+            server = grpc_server(self.metrics, limit=limit if field == "xapp_address" else None)
             if field == "node_address":
                 self.termination.add_to(server)
             else:

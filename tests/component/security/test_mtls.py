@@ -165,6 +165,21 @@ async def test_control_goes_the_whole_way_over_mtls(authority: CertificateAuthor
             await node.stop()
 
 
+async def test_xapp_calls_beyond_the_rate_are_typed_refusals(authority: CertificateAuthority) -> None:
+    tls = load_tls(authority.issue("app"))
+    async with (
+        ric(authority, grpc_calls_per_s=0.5) as bound,
+        E2Client(bound.xapps, app_id="test", instance_id="1", tls=tls) as client,
+    ):
+        codes = []
+        for _ in range(5):
+            try:
+                await client.nodes()
+            except TwinRicError as error:
+                codes.append(error.code)
+        assert codes == ["LIMIT-RATE"] * 3
+
+
 async def test_rest_with_client_certificates(authority: CertificateAuthority) -> None:
     rest_tls = authority.issue("rest").model_dump()
     async with ric(authority, rest_tls=rest_tls) as bound:
