@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mappi
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from ric.clock import Clock
+from ric.clock import Clock, WallClock
 from ric.e2.conflict_mitigation import ConflictMitigation
 from ric.e2.controls import ControlCall, ControlSink, DecisionSink, RicControls
 from ric.e2.following import Following
@@ -70,6 +70,7 @@ class E2Exchange:
         self._openings: dict[str, asyncio.Task[None]] = {}
         self._internal: list[_Internal] = []
         self._followings: list[Following] = []
+        self.is_paced = isinstance(clock, WallClock)  # simulated time does not wait for real time
         self._tasks: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
 

@@ -25,6 +25,8 @@ __all__ = ["Batch", "Following", "NodeIndication"]
 
 MAX_BATCH_OCTETS = 1 << 20
 RETRY_S = (0.1, 5.0)
+PACE_S, PACED_AFTER, PACED_SHARE = 0.004, 32, 1.1
+"""Least time between batches at a high rate [s]; that rate is this many batches within (1.1) times as many paces."""
 GONE = ("E2-LOST", "E2-NODE-UNKNOWN", "E2-FUNCTION-UNKNOWN", "E2-STATE")
 
 
@@ -100,13 +102,20 @@ class Following:
             self._spawn(self._open(view.e2_node_id, node))
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
-        """What waits, each time that something does."""
+        """What waits, each time that something does; at a lasting high rate, at most every `PACE_S`."""
+        loop = asyncio.get_running_loop()
+        taken_s: deque[float] = deque(maxlen=PACED_AFTER)
         while True:
             while not self._marked and not self._failures:
-                self._waiter = asyncio.get_running_loop().create_future()
+                self._waiter = loop.create_future()
                 await self._waiter
+            now_s = loop.time()
+            if len(taken_s) == PACED_AFTER and now_s - taken_s[0] < PACED_AFTER * PACE_S * PACED_SHARE:
+                await asyncio.sleep(max(0.0, taken_s[-1] + PACE_S - now_s))
             batch = self._take()
             if batch.indications or batch.failures:
+                if self._exchange.is_paced and not self._marked:  # a full batch is not waited for
+                    taken_s.append(loop.time())
                 yield batch
 
     def _take(self) -> Batch:
