@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Batch", "Following", "NodeIndication"]
 
 MAX_BATCH_OCTETS = 1 << 20
+PACED_OCTETS = 1 << 16
 RETRY_S = (0.1, 5.0)
 PACE_S, PACED_AFTER, PACED_SHARE = 0.004, 32, 1.1
 """Least time between batches at a high rate [s]; that rate is this many batches within (1.1) times as many paces."""
@@ -44,6 +45,7 @@ class Batch:
 
     indications: list[NodeIndication] = field(default_factory=list)
     failures: list[tuple[str, TwinRicError]] = field(default_factory=list)
+    octets: int = 0
 
 
 @dataclass
@@ -114,23 +116,24 @@ class Following:
                 await asyncio.sleep(max(0.0, taken_s[-1] + PACE_S - now_s))
             batch = self._take()
             if batch.indications or batch.failures:
-                if self._exchange.is_paced and not self._marked:  # a full batch is not waited for
+                if self._exchange.is_paced and batch.octets < PACED_OCTETS:
                     taken_s.append(loop.time())
+                else:
+                    taken_s.clear()  # large messages gain nothing from company
                 yield batch
 
     def _take(self) -> Batch:
         batch, self._failures = Batch(failures=self._failures), []
-        octets = 0
-        while self._marked and octets < MAX_BATCH_OCTETS:
+        while self._marked and batch.octets < MAX_BATCH_OCTETS:
             name = self._marked.popleft()
             node = self._nodes.get(name)
             if node is None or node.channel is None:
                 continue
             node.is_marked = False
             queue = node.channel.queue
-            while queue and octets < MAX_BATCH_OCTETS:
+            while queue and batch.octets < MAX_BATCH_OCTETS:
                 header, message = queue.popleft()
-                octets += len(header) + len(message)
+                batch.octets += len(header) + len(message)
                 batch.indications.append(NodeIndication(name, header, message))
             self._look(name, node, node.channel)
         return batch
