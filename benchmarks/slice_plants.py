@@ -49,7 +49,9 @@ class SituationEnv(VectorSliceEnv):
         seeds = [int(seed) for seed in generator.integers(2**31, size=number)]
         traffic = PlantTraffic(self.situation_name, seeds, periods=periods)
         self.loads: list[PeriodLoad] = [traffic.next_period() for _ in range(periods)]
-        offered = np.stack([load.mean_mbps for load in self.loads])
+        # KPM counts what is on the link, with what encryption adds to it.
+        growth = self.plant.encryption.growth(self.plant.packet_octets)
+        offered = np.stack([load.mean_mbps * growth for load in self.loads])
         self.traffic = TrafficBatch(offered, np.stack([load.alarm for load in self.loads]))
         self.policies: PolicyBatch = policies_like(catalogue_policy(), number)
         self.link = LinkModel(*(np.tile(value, (number, 1)) for value in vars(self.nominal).values()))

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from xapps.slice_bandwidth.model import ALL_SLOTS, SLOT_MBPS, LinkModel, predict
+from xapps.slice_bandwidth.model import ALL_SLOTS, SLOT_MBPS, LinkModel, Prediction, predict
 from xapps.slice_bandwidth.objective import Limits, priced_table
 from xapps.slice_bandwidth.state import HISTORY
 
@@ -125,5 +125,8 @@ def foresee(
     later_load = loads[1][..., None, :]
     later = predict(later_load, now.queue_mbit, ALL_SLOTS, 2 * period, link)
     tail = predict(later_load, later.queue_mbit, ALL_SLOTS, TAIL_PERIODS * period, link)
-    now_cost, later_cost, tail_cost = (priced_table(prediction, limits) for prediction in (now, later, tail))
-    return Outlook(now_cost, later_cost, tail_cost, now.queue_mbit)
+    # Priced in one call: at this size a call costs more than what it computes.
+    stages = (now, later, tail)
+    delay, jitter, queue = (np.stack([getattr(stage, name) for stage in stages]) for name in vars(now))
+    cost = priced_table(Prediction(delay, jitter, queue), limits)
+    return Outlook(cost[0], cost[1], cost[2], now.queue_mbit)

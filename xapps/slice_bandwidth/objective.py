@@ -119,12 +119,21 @@ def cost_table(prediction: Prediction, limits: Limits) -> tuple[Objective, Float
 
 def priced_table(prediction: Prediction, limits: Limits) -> Floats:
     """Cost as :func:`cost_table` has it, but each delay and jitter term cut at `TERM_LIMIT`, as the reward has it."""
-    objective = evaluate(prediction.delay_ms, prediction.jitter_ms, ALL_SLOTS, _per_slot(limits))
-    terms, broken = objective.terms, objective.violations
-    # Written out, because NumPy reduces an axis of three several times more slowly.
-    cost = np.minimum(terms[..., 0], TERM_LIMIT) + np.minimum(terms[..., 1], TERM_LIMIT) + terms[..., 2]
-    count = broken[..., 0].astype(np.int8) + broken[..., 1] + broken[..., 2]
-    return np.asarray(cost + count * limits.violation_cost[..., None, :])
+    # The hot spot of a decision, so written out without the terms and violations that `evaluate` keeps apart.
+    weights, delay_max, jitter_max = limits.weights[..., None, :, :], limits.d_max_ms[..., None, :], limits.j_max_ms
+    jitter_max = jitter_max[..., None, :]
+    least = limits.b_min_mbps[..., None, :]
+    granted = ALL_SLOTS * SLOT_MBPS
+    ratio = granted / least
+    third = np.where(limits.shortfall[..., None, None], 1 / np.maximum(ratio, 1e-3), ratio)
+    fixed = weights[..., 2] * third + limits.violation_cost[..., None, :] * (granted < least)
+    late, unsteady = prediction.delay_ms > delay_max, prediction.jitter_ms > jitter_max
+    cost = np.minimum(prediction.delay_ms * (weights[..., 0] / delay_max), TERM_LIMIT)
+    cost += np.minimum(prediction.jitter_ms * (weights[..., 1] / jitter_max), TERM_LIMIT)
+    cost += fixed
+    cost += limits.violation_cost[..., None, :] * late
+    cost += limits.violation_cost[..., None, :] * unsteady
+    return np.asarray(cost)
 
 
 def moved_slots(before: NDArray[np.signedinteger], after: NDArray[np.signedinteger]) -> NDArray[np.int64]:

@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xapps.slice_bandwidth.model import LinkModel, predict_table
-from xapps.slice_bandwidth.objective import cost_table, evaluate, limits_of, moved_slots
+from xapps.slice_bandwidth.objective import (
+    TERM_LIMIT,
+    cost_table,
+    evaluate,
+    limits_of,
+    moved_slots,
+    priced_table,
+)  # fmt: skip
 from xapps.slice_bandwidth.policy import SlicePolicy
 
 BY_HAND = {
@@ -66,3 +73,17 @@ def test_cost_table_sums_to_the_whole_objective(load: list[float], slots: list[i
 )
 def test_moved_slots_by_hand(before: list[int], after: list[int], moved: int):
     assert int(moved_slots(np.array(before), np.array(after))) == moved
+
+
+def test_priced_table_against_evaluate():
+    generator = np.random.default_rng(6)
+    for form in ("literal", "shortfall"):
+        limits = limits_of(SlicePolicy.model_validate({"third_term": form, "control": {"b_min_mbps": 12_000}}))
+        got = predict_table(generator.uniform(0, 9e4, (4, 3)), generator.uniform(0, 2e3, (4, 3)), 0.1, LinkModel())
+        table = priced_table(got, limits)
+        for node, count in ((0, 1), (1, 7), (3, 20)):
+            slots = np.full(3, count)
+            whole = evaluate(got.delay_ms[node, count], got.jitter_ms[node, count], slots, limits)
+            capped = np.minimum(whole.terms[:, :2], TERM_LIMIT).sum(axis=1) + whole.terms[:, 2]
+            broken = whole.violations.sum(axis=1) * limits.violation_cost
+            assert table[node, count] == pytest.approx(capped + broken)
