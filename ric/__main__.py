@@ -35,8 +35,8 @@ __all__ = ["main"]
 
 APPS, TOOLS = "twinric.apps", "twinric.tools"
 BENCHMARKS = (
-    "conflict_check", "demo", "e2_loop", "e2_scale", "e2_throughput", "e3_loop", "fault_detection",
-    "microgrid_guard", "slice_decision",
+    "bus", "conflict_check", "demo", "e2_loop", "e2_scale", "e2_throughput", "e3_loop", "fault_detection",
+    "fuzz", "microgrid_guard", "slice_decision",
 )  # fmt: skip
 
 cli = typer.Typer(
