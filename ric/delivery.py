@@ -17,7 +17,9 @@ from ric.telemetry import Metrics, logger
 
 __all__ = ["Delivery", "RetryPlan"]
 
-MAX_KEYS = 1_000
+MAX_KEYS = 50_000
+PER_PEER = 16
+"""POSTs under way to one peer: thousands of keys may have news for it at once."""
 MAX_WAITING = 64
 RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 
@@ -56,6 +58,7 @@ class Delivery:
         self._http: httpx.AsyncClient | None = None
         self._queues: dict[str, deque[tuple[str, Mapping[str, Any]]]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._turns: dict[str, asyncio.Semaphore] = {}
 
     def post(self, key: str, url: str, body: Mapping[str, Any]) -> None:
         """Queue `body` for `url` behind what waits under `key`."""
@@ -98,6 +101,8 @@ class Delivery:
             self._tasks.pop(key, None)
             if not queue:
                 self._queues.pop(key, None)
+            if not self._tasks:
+                self._turns.clear()
 
     async def _deliver(self, url: str, body: Mapping[str, Any]) -> bool:
         for failures in range(1, self._plan.attempts + 1):
@@ -115,12 +120,15 @@ class Delivery:
     async def _try(self, url: str, body: Mapping[str, Any]) -> str:
         if self._http is None:
             self._http = httpx.AsyncClient(
-                timeout=self._plan.timeout_s, verify=self._verify, headers=self._headers, trust_env=False
-            )
+                timeout=self._plan.timeout_s, verify=self._verify, headers=self._headers, trust_env=False,
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=4 * PER_PEER),
+            )  # fmt: skip
         try:
-            if urlsplit(url).port == 0:  # a port beyond 65535 is a ValueError already
+            parts = urlsplit(url)
+            if parts.port == 0:  # a port beyond 65535 is a ValueError already
                 return "refused: port 0"
-            answer = await self._http.post(url, json=dict(body))
+            async with self._turns.setdefault(parts.netloc, asyncio.Semaphore(PER_PEER)):
+                answer = await self._http.post(url, json=dict(body))
         except httpx.HTTPError as error:
             return f"unreachable: {type(error).__name__}"
         except (httpx.InvalidURL, ValueError) as error:

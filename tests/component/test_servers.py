@@ -213,6 +213,7 @@ async def test_delivery_dead_peer_delays_nobody_else_and_its_queue_is_bounded() 
             delivery.post("dead", "http://127.0.0.1:9/", {"n": number})
         delivery.post("alive", f"http://127.0.0.1:{port}/a", {"n": 1})
         await _until(lambda: received == [("a", {"n": 1})])
+        await _until(lambda: metrics.messages.labels("test", "out", "out")._value.get() == 1)
         assert metrics.dropped.labels("test", "out")._value.get() == 5
     assert metrics.dropped.labels("test", "out")._value.get() == MAX_WAITING + 5, "what was left is counted"
 
