@@ -49,7 +49,7 @@ from ric.telemetry import Metrics
 
 NODES = 4
 KPM = (kpm.NAME, kpm.VERSION)
-WINDOW = {"records": 8, "messages": 128}
+WINDOW = {"records": 32, "messages": 128}
 UES = {"records": 1_000, "messages": 20}
 SECONDS = 10.0
 WARM_UP_S = 1.0
