@@ -26,6 +26,11 @@ SHORT_RUNS = {
     "e2_throughput": (["--seconds", "1", "--load", "records"], {"ue_records_per_s", "records_ratio_vs_bare_grpc"}),
     "conflict_check": (["--controls", "50"], {"p50_ms", "fleet_p50_ms", "live_holds"}),
     "e3_loop": (["--windows", "400"], {"p50_ms", "p99_ms", "p999_ms", "ratio_vs_bare_zeromq"}),
+    "slice_decision": (["--decisions", "50"], {"p50_ms", "p99_ms", "cpu_p50_ms"}),
+    "slice_rl": (
+        ["--seeds", "2", "--nodes", "2", "--periods", "6", "--decisions", "20", "--suites", "default_policy", "fault"],
+        {"gap_closed", "gap_closed_simulator_fault", "p99_ms", "train_min"},
+    ),
     "slice_env": (["--nodes", "256", "--periods", "3"], {"env_steps_per_s", "ratio_vs_one_by_one"}),
     "slice_fault": (
         ["--alarms", "5", "--seeds", "1", "--periods", "8"],

@@ -62,7 +62,7 @@ def forecast_rows(offered_mbps: Floats, period_s: Floats, alarm: NDArray[np.bool
     the last load in slots; alarm; log10 of the period in 0.1 s; slice (3).
     """
     logs = np.log(np.maximum(offered_mbps, 1.0))
-    past = np.clip(logs[..., :-1, :] - logs[..., -1:, :], -RATIO_LIMIT, RATIO_LIMIT)
+    past = np.minimum(np.maximum(logs[..., :-1, :] - logs[..., -1:, :], -RATIO_LIMIT), RATIO_LIMIT)
     steps = np.diff(logs, axis=-2)
     out = np.empty((*logs.shape[:-2], 3, COLUMNS), dtype=np.float32)
     known = HISTORY - 1
@@ -100,14 +100,18 @@ class Outlook:
     (where a backlog either drains or rots), and the backlog [Mbit] that the coming period leaves.
     """
 
-    cost: Floats
-    cost_later: Floats
-    cost_tail: Floats
+    stages: Floats
+    """(3, S, ..., 21, 3): the three costs."""
     queue_mbit: Floats
+
+    @property
+    def cost(self) -> Floats:
+        """Of the coming period (S, ..., 21, 3)."""
+        return np.asarray(self.stages[0])
 
     def expected(self) -> tuple[Floats, Floats, Floats]:
         """Expected cost (..., 21, 3) per period: the coming one, the two after it, those after these."""
-        now, later, tail = (np.tensordot(MASSES, cost, 1) for cost in (self.cost, self.cost_later, self.cost_tail))
+        now, later, tail = np.tensordot(MASSES, self.stages, (0, 1))
         return now, later, tail
 
 
@@ -129,4 +133,4 @@ def foresee(
     stages = (now, later, tail)
     delay, jitter, queue = (np.stack([getattr(stage, name) for stage in stages]) for name in vars(now))
     cost = priced_table(Prediction(delay, jitter, queue), limits)
-    return Outlook(cost[0], cost[1], cost[2], now.queue_mbit)
+    return Outlook(cost, now.queue_mbit)

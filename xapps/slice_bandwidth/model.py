@@ -75,7 +75,7 @@ def predict(
     start = queue_mbit
     rate = offered_mbps - capacity
     # A backlog that was measured fits the buffer, whatever the model says of it.
-    end = np.clip(start + rate * period_s, 0.0, np.maximum(link.buffer_mbit, start))
+    end = np.minimum(np.maximum(start + rate * period_s, 0.0), np.maximum(link.buffer_mbit, start))
     # The backlog moves from start to end in a straight line for this share of the period, then stays there.
     change = np.abs(rate) * period_s
     share = np.minimum(1.0, np.abs(end - start) / np.maximum(change, 1e-9))

@@ -103,7 +103,7 @@ def _load_columns(out: Features, seen: Observation, loads: Floats, limits: Limit
     """Columns 8-14: last and coming load against the capacity of each slot count, backlog to drain; the move."""
     shown = (seen.offered_mbps[..., -1, :], loads[LOW], loads[MIDDLE], loads[HIGH])
     for column, load in enumerate(shown):
-        out[..., column] = np.clip(np.log2((load[..., None, :] + 1.0) / _CAPACITY), -4.0, 4.0)
+        out[..., column] = np.minimum(np.maximum(np.log2((load[..., None, :] + 1.0) / _CAPACITY), -4.0), 4.0)
     drain = seen.queue_mbit[..., None, :] / (_CAPACITY * seen.period_s[..., None, None])
     out[..., 4] = np.minimum(drain, 5.0)
     change = _COUNTS - seen.slots[..., None, :]
