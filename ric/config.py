@@ -18,6 +18,8 @@ from ric.errors import Fault, TwinRicError, nearest
 __all__ = ["FrozenModel", "faults_of", "load_config", "read_yaml", "validate"]
 
 Model = TypeVar("Model", bound=BaseModel)
+UNREADABLE = (yaml.YAMLError, ValueError, RecursionError)
+"""What the YAML parser raises; ValueError for a date such as 2016-99-99, or octets that are no UTF-8."""
 
 
 class FrozenModel(BaseModel):
@@ -59,7 +61,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         value = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise TwinRicError("CONFIG-MISSING", "file", str(path), "a readable YAML file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         raise TwinRicError("CONFIG-RANGE", "file", where, "well-formed YAML") from error
@@ -87,6 +89,6 @@ def load_config(model: type[Model], path: Path | None, env_prefix: str, environ:
                 raise TwinRicError("CONFIG-RANGE", name, text, f"{key} to be a section")
         try:
             target[keys[-1]] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+        except UNREADABLE as error:
             raise TwinRicError("CONFIG-RANGE", name, text, "a YAML value") from error
     return validate(model, values, "CONFIG")

@@ -19,7 +19,7 @@ import grpc
 import uvicorn
 from fastapi import FastAPI, Request, Security
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
@@ -245,7 +245,8 @@ def problem_of(error: TwinRicError, instance: str, *, headers: Mapping[str, str]
     extra = dict(headers or {})
     if status == 401:
         extra["WWW-Authenticate"] = "Bearer"
-    return JSONResponse(body, status, extra, media_type="application/problem+json")
+    # In ASCII: what is wrong may be a name that no encoding takes.
+    return Response(json.dumps(body), status, extra, media_type="application/problem+json")
 
 
 def _fault_rows(error: TwinRicError) -> list[dict[str, str]]:

@@ -29,6 +29,8 @@ def parse_object(payload: bytes, field_path: str) -> dict[str, Any]:
     """The JSON object in `payload`. Raises TwinRicError (A1-MALFORMED, A1-RANGE for huge numbers)."""
     try:
         value = json.loads(payload.decode(), parse_constant=_refuse_constant, object_pairs_hook=_unique)
+        if b"\\u" in payload:  # half of a surrogate pair is no character: no answer could carry it
+            json.dumps(value, ensure_ascii=False).encode()
         faults = list(itertools.islice(_oversized(value), MAX_FAULTS))
     except (ValueError, RecursionError) as error:
         why = str(error)[:200]

@@ -112,3 +112,10 @@ def test_frozen_model_is_frozen_and_documents_itself() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         settings.name = "b"  # type: ignore[misc]
     assert Settings.model_json_schema()["properties"]["name"]["description"] == "What it is called."
+
+
+@pytest.mark.parametrize("text", ["start: 2016-99-99T00:00:00Z", "a: \xff\x00", "a: &x [*x", "[" * 3_000, "? [a]\n: 1"])
+def test_read_yaml_that_cannot_be_read_is_a_typed_error(tmp_path: Path, text: str) -> None:
+    """A date that does not exist was found by fuzzing."""
+    with pytest.raises(TwinRicError, match="CONFIG-RANGE file"):
+        read_yaml(_file(tmp_path, text))

@@ -134,3 +134,9 @@ async def test_query_that_is_no_ascii_is_refused_by_name() -> None:
     await rest_app("t", Metrics("t"))(scope, receive, send)
     assert answers[0]["status"] == 400
     assert b"REST-RANGE query" in answers[1]["body"]
+
+
+async def test_problem_that_names_half_a_surrogate_pair_can_be_sent() -> None:
+    """Found by fuzzing."""
+    answer = problem_of(TwinRicError("A1-UNKNOWN-FIELD", "a\ud800b", 1, "a known field"), "/x")
+    assert json.loads(bytes(answer.body))["field"] == "a\ud800b"

@@ -60,3 +60,14 @@ def test_check_schema_refuses_a_reference_to_elsewhere():
     check_schema("policySchema", {"$defs": {"x": {}}, "$ref": "#/$defs/x"})
     with pytest.raises(TwinRicError, match="A1-MALFORMED policySchema"):
         check_schema("policySchema", {"$ref": "http://localhost/schema.json"})
+
+
+@pytest.mark.parametrize("payload", [b'{"a\\ud800": 1}', b'{"a": ["\\udfff"]}', b'{"a": "\\ud83d x"}'])
+def test_parse_object_half_a_surrogate_pair_is_malformed(payload: bytes) -> None:
+    """Found by fuzzing: an answer that quotes it could not be encoded."""
+    with pytest.raises(TwinRicError, match="A1-MALFORMED"):
+        parse_object(payload, "body")
+
+
+def test_parse_object_takes_a_whole_surrogate_pair() -> None:
+    assert parse_object(b'{"a": "\\ud83d\\ude00"}', "body") == {"a": "\U0001f600"}
