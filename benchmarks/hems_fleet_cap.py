@@ -2,9 +2,9 @@
 
 The cap is a share of the free plans' peak; during the event the homes are to import a further share less than they
 would have. Three cycles a quarter of an hour apart, the price hot-started; `cap_violation_pct` is the worst step of the
-third. `fairness` is Jain's index over the homes' curtailed shares: what a home gives during the event over what it would
-give at 1 EUR/kWh. `joint_gap_pct` is the cost over one exact programme for all homes of a smaller fleet (HiGHS), against
-that programme's cost, at least 1 EUR per home.
+third. `fairness` is Jain's index over the homes' curtailed shares: what a home gives during the event over what it
+would give at 1 EUR/kWh. `joint_gap_pct` is the cost over one exact programme for all homes of a smaller fleet (HiGHS),
+against that programme's cost, at least 1 EUR per home.
 """
 
 from __future__ import annotations

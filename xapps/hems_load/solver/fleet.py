@@ -33,7 +33,7 @@ class Effort:
 
     gap_eur: float = 0.1
     """Duality gap of each home [EUR over the horizon]."""
-    most_steps: int = 40
+    most_steps: int = 80
     cold_mu: float = 1e-3
     """Complementarity of the starting point [EUR per bound]."""
     kept_gap_eur: float = 1.0

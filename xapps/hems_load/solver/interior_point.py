@@ -24,30 +24,57 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xapps.hems_load.solver.bounds import affine_store, correct_store, final_store, move_store
 from xapps.hems_load.solver.compiled import compiled
+from xapps.hems_load.solver.kalman import hear, measure, predict_mean, predict_x, price, smooth
+from xapps.hems_load.solver.layout import (
+    ACC,
+    ALPHA_D,
+    ALPHA_P,
+    BALANCE,
+    BASE,
+    COST,
+    CURVE,
+    DLAMBDA,
+    DPI,
+    DRIFT,
+    DS,
+    DV,
+    DZL,
+    DZU,
+    FLOW,
+    GAIN,
+    GYY,
+    GYZ,
+    HI,
+    INFEASIBLE,
+    INV_D,
+    INV_S,
+    KEEP,
+    LAMBDA,
+    MU,
+    PI,
+    RATIO_D,
+    RATIO_P,
+    RESIDUAL,
+    RL,
+    RU,
+    SETTLED,
+    SIGMA,
+    SUM_A,
+    SUM_B,
+    TARGET,
+    YHAT,
+    ZL,
+    ZU,
+    S,
+    V,
+)
 
-__all__ = ["ACC", "BOX", "LANES", "METER", "STORE", "factor", "newton_step"]
+__all__ = ["factor", "newton_step"]
 
 Array = NDArray[np.float64]
 
-LANES = 8
-L = LANES
-# Rows of a step of the meter: data, then what an iteration keeps.
-METER = 6
-BASE, LAMBDA, BALANCE, RESIDUAL, INV_S, DLAMBDA = (n * L for n in range(METER))
-# Rows of a box: iterate, data, then what an iteration keeps.
-BOX = 14
-V, ZL, ZU, HI, COST, SIGMA, GAIN, CURVE, RL, RU, INV_D, DV, DZL, DZU = (n * L for n in range(BOX))
-# Rows of a storage: iterate, data, then what an iteration keeps.
-STORE = 31
-(
-    S, PI, SKL, ZQL, SKH, ZQH,
-    LOW, HIGH, RHO_L, RHO_H, CST, KEEP, DRIFT,
-    DUAL, FLOW, D, ETA, M, GYY, GYZ, YHAT, KL, KH, HL, HH, DS, DPI, DQL, DQH, DKL, DKH,
-) = (n * L for n in range(STORE))  # fmt: skip
-# Rows of the block's accumulators.
-ACC = 11
-MU, ALPHA_P, ALPHA_D, RATIO_P, RATIO_D, SUM_A, SUM_B, TARGET, INFEASIBLE, SETTLED, KEPT = (n * L for n in range(ACC))
 _TO_BOUNDARY = 0.99
 _LEAST_SIGMA = 1e-3
 
@@ -81,34 +108,6 @@ def _move_box(b: Array, acc: Array, m: Array, s: Array) -> None:
 
 
 @compiled
-def _bound(gap: float, slack: float, z: float, rho: float) -> tuple[float, float, float]:
-    """Curvature and affine dual of a soft bound, and its complementarity."""
-    y, zs = gap + slack, rho - z
-    curve = z * zs / (y * zs + z * slack)
-    return curve, z - curve * gap, y * z + slack * zs
-
-
-@compiled
-def _move_store(s: Array, after: Array, acc: Array) -> None:
-    """Take the last step but for S and PI, which have moved; barrier curvature D and pull ETA of the soft bounds."""
-    lanes = acc.size // ACC
-    for k in range(lanes):
-        ap, ad = acc[ALPHA_P + k], acc[ALPHA_D + k]
-        state = s[S + k]
-        skl, skh = s[SKL + k] + ap * s[DKL + k], s[SKH + k] + ap * s[DKH + k]
-        zql, zqh = s[ZQL + k] + ad * s[DQL + k], s[ZQH + k] + ad * s[DQH + k]
-        s[SKL + k], s[SKH + k], s[ZQL + k], s[ZQH + k] = skl, skh, zql, zqh
-        kl, hl, mu_l = _bound(state - s[LOW + k], skl, zql, s[RHO_L + k])
-        kh, hh, mu_h = _bound(s[HIGH + k] - state, skh, zqh, s[RHO_H + k])
-        acc[MU + k] += mu_l + mu_h
-        s[KL + k], s[KH + k], s[HL + k], s[HH + k] = kl, kh, hl, hh
-        s[D + k] = kl + kh
-        dual = s[PI + k] - s[CST + k] - after[KEEP + k] * (after[PI + k] + ad * after[DPI + k])
-        s[DUAL + k] = dual
-        s[ETA + k] = dual + hl - hh
-
-
-@compiled
 def _move_state(s: Array, last: Array, acc: Array) -> None:
     """Take the last step in state and multiplier; FLOW becomes what the dynamics miss."""
     lanes = acc.size // ACC
@@ -118,73 +117,6 @@ def _move_state(s: Array, last: Array, acc: Array) -> None:
         s[PI + k] += acc[ALPHA_D + k] * s[DPI + k]
         s[FLOW + k] = s[KEEP + k] * last[S + k] + s[DRIFT + k] - state
         s[GYY + k], s[GYZ + k], s[YHAT + k] = 0.0, 0.0, 0.0
-
-
-@compiled
-def _predict_mean(m: Array, s: Array, last: Array) -> None:
-    """Mean of the state's change before its bounds are heard; `last` is the storage's row of the step before."""
-    lanes = m.size // METER
-    for k in range(lanes):
-        drive = s[YHAT + k] + s[FLOW + k] - s[GYZ + k] * m[RESIDUAL + k] * m[INV_S + k]
-        s[M + k] = s[KEEP + k] * last[M + k] + drive
-
-
-@compiled
-def _predict_x(m: Array, s: Array, t: int, n: int, x: Array) -> None:
-    lanes = m.size // METER
-    for i in range(n):
-        si = s[i]
-        for j in range(n):
-            sj, row = s[j], x[t, i]
-            if t > 0:
-                before = x[t - 1, i]
-                for k in range(lanes):
-                    row[j * L + k] = si[KEEP + k] * before[j * L + k] * sj[KEEP + k]
-            else:
-                for k in range(lanes):
-                    row[j * L + k] = 0.0
-            for k in range(lanes):
-                row[j * L + k] -= si[GYZ + k] * sj[GYZ + k] * m[INV_S + k]
-        for k in range(lanes):
-            x[t, i, i * L + k] += si[GYY + k]
-
-
-@compiled
-def _downdate(x: Array, i: int, column: Array, gain: Array, left: Array) -> None:
-    """Covariance after storage `i` is measured; its own row is divided, not differenced."""
-    n, lanes, own = x.shape[0], left.size, x[i]
-    for j in range(n):
-        row, mine = x[j], column[j * L : (j + 1) * L]
-        for h in range(n):
-            other = column[h * L : (h + 1) * L]
-            for k in range(lanes):
-                row[h * L + k] -= mine[k] * other[k] * gain[k]
-    for j in range(n):
-        row, mine = x[j], column[j * L : (j + 1) * L]
-        for k in range(lanes):
-            row[i * L + k] = mine[k] * left[k]
-        for k in range(lanes):
-            own[j * L + k] = mine[k] * left[k]
-
-
-@compiled
-def _measure(s: Array, x: Array, n: int, column: Array) -> None:
-    """Hear the bounds of each storage in turn: a scalar measurement with information D."""
-    lanes = s.shape[1] // STORE
-    left, gain, pull = column[n * L : (n + 1) * L], column[(n + 1) * L : (n + 2) * L], column[(n + 2) * L :]
-    for i in range(n):
-        si, own = s[i], x[i]
-        for k in range(lanes):
-            inverse = 1.0 / (1.0 + si[D + k] * own[i * L + k])
-            left[k] = inverse
-            gain[k] = si[D + k] * inverse
-            pull[k] = (si[ETA + k] - si[D + k] * si[M + k]) * inverse
-        for j in range(n):
-            row, sj = x[j], s[j]
-            for k in range(lanes):
-                column[j * L + k] = row[i * L + k]
-                sj[M + k] += row[i * L + k] * pull[k]
-        _downdate(x, i, column, gain, left)
 
 
 @compiled
@@ -220,40 +152,10 @@ def factor(
             m[INV_S + k] = 1.0 / m[INV_S + k]
             m[RESIDUAL + k] += m[BALANCE + k]
         for i in range(n):
-            _move_store(s[i], after[i], acc)
-            _predict_mean(m, s[i], last[i])
-        _predict_x(m, s, t, n, x)
-        _measure(s, x[t], n, column)
-
-
-@compiled
-def _smooth(s: Array, after: Array, x: Array, n: int) -> None:
-    """Changes of states and multipliers of one step from those of the step `after`."""
-    lanes = s.shape[1] // STORE
-    for i in range(n):
-        si, row = s[i], x[i]
-        for k in range(lanes):
-            si[DS + k] = si[M + k]
-        for j in range(n):
-            sj = after[j]
-            for k in range(lanes):
-                si[DS + k] -= row[j * L + k] * sj[KEEP + k] * sj[DPI + k]
-        sj = after[i]
-        for k in range(lanes):
-            si[DPI + k] = si[D + k] * si[DS + k] - si[ETA + k] + sj[KEEP + k] * sj[DPI + k]
-
-
-@compiled
-def _price(m: Array, s: Array, n: int) -> None:
-    lanes = m.size // METER
-    for k in range(lanes):
-        m[DLAMBDA + k] = m[RESIDUAL + k]
-    for i in range(n):
-        si = s[i]
-        for k in range(lanes):
-            m[DLAMBDA + k] -= si[GYZ + k] * si[DPI + k]
-    for k in range(lanes):
-        m[DLAMBDA + k] *= m[INV_S + k]
+            move_store(s[i], after[i], acc)
+            predict_mean(m, s[i], last[i])
+        predict_x(m, s, t, n, x)
+        measure(s, x[t], n, column)
 
 
 @compiled
@@ -275,43 +177,14 @@ def _affine_box(b: Array, m: Array, s: Array, acc: Array) -> None:
 
 
 @compiled
-def _affine_bound(gap: float, slack: float, z: float, rho: float, hat: float) -> tuple[float, ...]:
-    """Affine changes of dual and slack of a soft bound whose dual goes to `hat`; step ratios and sums."""
-    y, zs, dz = gap + slack, rho - z, hat - z
-    inverse = 1.0 / (z * zs)
-    rz, rs = dz * zs * inverse, dz * z * inverse
-    dsk, dy = slack * (rs - 1.0), -y * (1.0 + rz)
-    return dz, dsk, max(1.0 - rs, 1.0 + rz), max(-rz, rs), dsk * zs + dy * z, (dy - dsk) * dz
-
-
-@compiled
-def _affine_store(s: Array, acc: Array) -> None:
-    lanes = acc.size // ACC
-    for k in range(lanes):
-        ds, state = s[DS + k], s[S + k]
-        dz, dsk, p, d, a, b = _affine_bound(
-            state - s[LOW + k], s[SKL + k], s[ZQL + k], s[RHO_L + k], s[HL + k] - s[KL + k] * ds
-        )
-        s[DQL + k], s[DKL + k] = dz, dsk
-        dz2, dsk2, p2, d2, a2, b2 = _affine_bound(
-            s[HIGH + k] - state, s[SKH + k], s[ZQH + k], s[RHO_H + k], s[HH + k] + s[KH + k] * ds
-        )
-        s[DQH + k], s[DKH + k] = dz2, dsk2
-        acc[RATIO_P + k] = max(acc[RATIO_P + k], max(p, p2))
-        acc[RATIO_D + k] = max(acc[RATIO_D + k], max(d, d2))
-        acc[SUM_A + k] += a + a2
-        acc[SUM_B + k] += b + b2
-
-
-@compiled
 def _affine(meter: Array, boxes: Array, stores: Array, x: Array, beyond: Array, of: Array, acc: Array) -> None:
     steps, n = meter.shape[0], x.shape[1]
     for t in range(steps - 1, -1, -1):
         m, s = meter[t], stores[t]
-        _smooth(s, stores[t + 1] if t < steps - 1 else beyond, x[t], n)
-        _price(m, s, n)
+        smooth(s, stores[t + 1] if t < steps - 1 else beyond, x[t], n)
+        price(m, s, n)
         for i in range(n):
-            _affine_store(s[i], acc)
+            affine_store(s[i], acc)
         for j in range(of.size):
             _affine_box(boxes[t, j], m, s[of[j]], acc)
 
@@ -335,47 +208,6 @@ def _correct_box(b: Array, m: Array, s: Array, acc: Array) -> None:
 
 
 @compiled
-def _correct_bound(
-    gap: float, z: float, rho: float, curve: float, move: float, dz: float, dsk: float, target: float
-) -> tuple[float, float]:
-    """Dual that the corrector aims at where the state stays, and target of the slack's complementarity."""
-    t1, t2 = target + dsk * dz, target - (dsk + move) * dz
-    zs = rho - z
-    return z + curve * ((t2 * zs - t1 * z) / (z * zs) - gap), t1
-
-
-@compiled
-def _correct_store(s: Array, acc: Array) -> None:
-    lanes = acc.size // ACC
-    for k in range(lanes):
-        target, ds, state = acc[TARGET + k], s[DS + k], s[S + k]
-        hl, tl = _correct_bound(
-            state - s[LOW + k], s[ZQL + k], s[RHO_L + k], s[KL + k], ds, s[DQL + k], s[DKL + k], target
-        )
-        hh, th = _correct_bound(
-            s[HIGH + k] - state, s[ZQH + k], s[RHO_H + k], s[KH + k], -ds, s[DQH + k], s[DKH + k], target
-        )
-        s[HL + k], s[DKL + k], s[HH + k], s[DKH + k] = hl, tl, hh, th
-        s[ETA + k] = s[DUAL + k] + hl - hh
-
-
-@compiled
-def _hear(s: Array, x: Array, n: int, column: Array) -> None:
-    """The mean after the bounds are heard, with the covariance that the factorisation left."""
-    lanes = s.shape[1] // STORE
-    for i in range(n):
-        si = s[i]
-        for k in range(lanes):
-            column[i * L + k] = si[ETA + k] - si[D + k] * si[M + k]
-    for i in range(n):
-        si = s[i]
-        for j in range(n):
-            row, news = x[i], column[j * L : (j + 1) * L]
-            for k in range(lanes):
-                si[M + k] += row[j * L + k] * news[k]
-
-
-@compiled
 def _correct(
     meter: Array, boxes: Array, stores: Array, x: Array, first: Array, of: Array, acc: Array, column: Array
 ) -> None:
@@ -392,9 +224,9 @@ def _correct(
         for j in range(of.size):
             _correct_box(boxes[t, j], m, s[of[j]], acc)
         for i in range(n):
-            _correct_store(s[i], acc)
-            _predict_mean(m, s[i], stores[t - 1, i] if t > 0 else first[i])
-        _hear(s, x[t], n, column)
+            correct_store(s[i], acc)
+            predict_mean(m, s[i], stores[t - 1, i] if t > 0 else first[i])
+        hear(s, x[t], n, column)
 
 
 @compiled
@@ -415,43 +247,14 @@ def _final_box(b: Array, m: Array, s: Array, acc: Array) -> None:
 
 
 @compiled
-def _final_bound(
-    gap: float, slack: float, z: float, rho: float, hat: float, move: float, target: float
-) -> tuple[float, float, float, float]:
-    """Changes of dual and slack of a soft bound whose dual goes to `hat`, and their step ratios."""
-    y, zs, dz = gap + slack, rho - z, hat - z
-    inverse = 1.0 / (z * zs)
-    rz, rs = dz * zs * inverse, dz * z * inverse
-    dsk = target * z * inverse + slack * rs - slack
-    both = -1.0 / (slack * y)
-    return dz, dsk, max(dsk * y * both, (move + dsk) * slack * both), max(-rz, rs)
-
-
-@compiled
-def _final_store(s: Array, acc: Array) -> None:
-    lanes = acc.size // ACC
-    for k in range(lanes):
-        ds, state = s[DS + k], s[S + k]
-        dzl, dkl, p, d = _final_bound(
-            state - s[LOW + k], s[SKL + k], s[ZQL + k], s[RHO_L + k], s[HL + k] - s[KL + k] * ds, ds, s[DKL + k]
-        )
-        dzh, dkh, p2, d2 = _final_bound(
-            s[HIGH + k] - state, s[SKH + k], s[ZQH + k], s[RHO_H + k], s[HH + k] + s[KH + k] * ds, -ds, s[DKH + k]
-        )
-        s[DQL + k], s[DKL + k], s[DQH + k], s[DKH + k] = dzl, dkl, dzh, dkh
-        acc[RATIO_P + k] = max(acc[RATIO_P + k], max(p, p2))
-        acc[RATIO_D + k] = max(acc[RATIO_D + k], max(d, d2))
-
-
-@compiled
 def _final(meter: Array, boxes: Array, stores: Array, x: Array, beyond: Array, of: Array, acc: Array) -> None:
     steps, n = meter.shape[0], x.shape[1]
     for t in range(steps - 1, -1, -1):
         m, s = meter[t], stores[t]
-        _smooth(s, stores[t + 1] if t < steps - 1 else beyond, x[t], n)
-        _price(m, s, n)
+        smooth(s, stores[t + 1] if t < steps - 1 else beyond, x[t], n)
+        price(m, s, n)
         for i in range(n):
-            _final_store(s[i], acc)
+            final_store(s[i], acc)
         for j in range(of.size):
             _final_box(boxes[t, j], m, s[of[j]], acc)
 

@@ -1,0 +1,146 @@
+"""The fleet's plans against HiGHS, and what must hold of every plan."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmarks.home_programme import HomeProgramme
+from tests.unit.xapps.hems_load.solver.conftest import make_fleet
+from xapps.hems_load.fleet_problem import FleetPlan, relaxation_of
+from xapps.hems_load.solver import Effort, project_plan, solve_fleet
+
+EXACT = Effort(gap_eur=1e-3, kept_gap_eur=0.1, threads=1)
+KW = 1e-6
+
+
+def exact_costs(problem, plan):
+    load = problem.meter.load_kw + plan.shiftable_kw
+    costs = []
+    for home in range(problem.homes):
+        programme = HomeProgramme(problem, home)
+        programme.pose(problem, load[home])
+        costs.append(programme.solve(warm=False))
+    return np.array(costs)
+
+
+def assert_within_limits(problem, plan: FleetPlan):
+    battery, ev, pump, meter = problem.battery, problem.ev, problem.heat_pump, problem.meter
+    used = plan.battery_kw + plan.ev_kw + plan.hvac_kw + plan.appliance_kw.sum(axis=1) + plan.shiftable_kw
+    assert np.allclose(meter.load_kw + used - plan.pv_kw - plan.wind_kw, plan.net_kw, atol=KW)
+    assert np.all(plan.battery_kw <= battery.charge_kw[:, None] + KW)
+    assert np.all(-plan.battery_kw <= battery.discharge_kw[:, None] + KW)
+    has = battery.capacity_kwh > 0
+    low = np.minimum(battery.floor_kwh, battery.energy_kwh)[:, None]
+    assert np.all(plan.battery_kwh[has] >= low[has] - KW)
+    assert np.all(plan.battery_kwh[has] <= battery.capacity_kwh[has][:, None] + KW)
+    assert np.all(plan.ev_kw <= ev.charge_kw[:, None] * ev.here + KW)
+    assert np.all(-plan.ev_kw <= ev.discharge_kw[:, None] * ev.here + KW)
+    assert np.all((plan.hvac_kw >= -KW) & (plan.hvac_kw <= pump.power_kw[:, None] + KW))
+    assert np.all(-plan.net_kw <= meter.export_limit_kw + KW)
+    assert np.all((plan.pv_kw >= -KW) & (plan.pv_kw <= meter.pv_kw + KW))
+    served = (plan.appliance_kw * problem.hours).sum(axis=2)
+    assert np.all(served <= problem.appliances.energy_kwh + KW)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_solve_fleet_against_highs_is_within_the_gap(seed):
+    problem = make_fleet(seed)
+    plan, _ = solve_fleet(problem, effort=EXACT)
+    excess = plan.costs.total - exact_costs(problem, plan)
+    assert np.all(excess > -1e-5)
+    assert np.all(excess < 5e-3)
+
+
+def test_solve_fleet_against_highs_where_limits_cannot_be_kept():
+    problem = make_fleet(11, tight=True)
+    plan, _ = solve_fleet(problem, effort=EXACT)
+    exact = exact_costs(problem, plan)
+    assert np.all(plan.costs.total - exact < 0.01 * exact)
+    assert any(relaxation_of(plan, home)[0] for home in range(problem.homes))
+
+
+def test_solve_fleet_against_highs_with_steps_of_two_lengths():
+    hours = np.concatenate([np.full(8, 1 / 60), np.full(24, 0.5)])
+    problem = make_fleet(5, steps=32, hours=hours)
+    plan, _ = solve_fleet(problem, effort=EXACT)
+    assert np.all(np.abs(plan.costs.total - exact_costs(problem, plan)) < 5e-3)
+
+
+def test_solve_fleet_warm_start_gives_the_cold_optimum_of_a_later_horizon():
+    problem = make_fleet(6, homes=20)
+    _, warm = solve_fleet(problem, effort=EXACT)
+    shifted = replace(problem, meter=replace(problem.meter, load_kw=1.1 * np.roll(problem.meter.load_kw, -1, axis=1)))
+    later, _ = solve_fleet(shifted, warm, shift_steps=1, effort=EXACT)
+    assert np.all(np.abs(later.costs.total - exact_costs(shifted, later)) < 5e-3)
+
+
+@settings(max_examples=12, deadline=None)
+@given(seed=st.integers(0, 10_000), tight=st.booleans())
+def test_solve_fleet_plans_keep_every_device_within_its_limits(seed, tight):
+    problem = make_fleet(seed, homes=3, tight=tight)
+    plan, _ = solve_fleet(problem, effort=Effort(threads=1))
+    assert_within_limits(problem, plan)
+
+
+def test_solve_fleet_meets_ev_targets_whenever_they_can_be_met():
+    problem = make_fleet(7, homes=24)
+    plan, _ = solve_fleet(problem, effort=Effort(threads=1))
+    assert np.all(plan.relaxed["EV_TARGET_RELAXED"] < 1e-6)
+    due = problem.ev.target_kwh > 0
+    assert np.all(plan.ev_kwh[due] >= problem.ev.target_kwh[due] - 1e-6)
+
+
+def test_solve_fleet_unreachable_ev_target_is_missed_by_what_is_told():
+    problem = make_fleet(8, homes=10, tight=True)
+    plan, _ = solve_fleet(problem, effort=EXACT)
+    due = (problem.ev.target_kwh * (problem.ev.capacity_kwh > 0)[:, None]).max(axis=1)
+    missed = np.maximum(problem.ev.target_kwh - plan.ev_kwh, 0).max(axis=1)
+    assert missed.max() > 1
+    assert np.all(plan.relaxed["EV_TARGET_RELAXED"][due > 0] >= missed[due > 0] - 1e-6)
+
+
+def test_solve_fleet_dearer_imports_are_never_more():
+    problem = make_fleet(9, homes=12)
+    fixed = replace(problem, shiftable=None)
+    imports = []
+    for price in (0.0, 0.1, 0.4):
+        rise = np.zeros(problem.steps)
+        rise[4:8] = price
+        plan, _ = solve_fleet(replace(fixed, fleet_price=rise), effort=EXACT)
+        imports.append(plan.net_kw[:, 4:8].sum(axis=1))
+    assert np.all(imports[0] >= imports[1] - 0.02)
+    assert np.all(imports[1] >= imports[2] - 0.02)
+
+
+def test_solve_fleet_homes_do_not_depend_on_their_neighbours():
+    problem = make_fleet(10, homes=12)
+    whole, _ = solve_fleet(problem, effort=EXACT)
+    rows = np.array([3, 7])
+    alone, _ = solve_fleet(problem.take(rows), effort=EXACT)
+    assert np.allclose(alone.costs.total, whole.costs.total[rows], atol=2e-3)
+
+
+def test_project_plan_brings_any_wish_within_the_limits_and_is_idempotent():
+    problem = make_fleet(12)
+    plan, _ = solve_fleet(problem, effort=Effort(threads=1))
+    rng = np.random.default_rng(0)
+    wild = replace(
+        plan,
+        battery_kw=rng.normal(0, 20, plan.battery_kw.shape), ev_kw=rng.normal(0, 20, plan.ev_kw.shape),
+        hvac_kw=rng.normal(0, 20, plan.hvac_kw.shape), appliance_kw=rng.normal(0, 5, plan.appliance_kw.shape),
+    )  # fmt: skip
+    once = project_plan(problem, wild, threads=1)
+    assert_within_limits(problem, once)
+    again = project_plan(problem, once, threads=1)
+    assert np.allclose(again.battery_kw, once.battery_kw, atol=KW)
+    assert np.allclose(again.net_kw, once.net_kw, atol=KW)
+
+
+def test_project_plan_of_a_solved_plan_changes_nothing():
+    problem = make_fleet(13)
+    plan, _ = solve_fleet(problem, effort=Effort(threads=1))
+    same = project_plan(problem, plan, threads=1)
+    assert np.allclose(same.costs.total, plan.costs.total, atol=1e-6)
