@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from e2sim.ran.calculus import (
@@ -68,6 +68,7 @@ def longest_delay_ms(volumes, departures):
     return longest
 
 
+@settings(deadline=None)
 @given(rates, bursts, latencies, st.floats(1.05, 3), st.integers(0, 2**32))
 def test_bounds_hold_for_conforming_arrivals(rate, burst, latency, headroom, seed):
     bucket, service = (
@@ -99,6 +100,7 @@ def test_bounds_of_an_overloaded_server_are_infinite():
     assert np.isinf(backlog_bound_mbit(bucket, service)).all()
 
 
+@settings(deadline=None)
 @given(rates, bursts, latencies, latencies, st.floats(1.1, 3), st.floats(1.1, 3))
 def test_burst_is_paid_once_over_two_servers(rate, burst, first_ms, second_ms, first_factor, second_factor):
     bucket = TokenBucket(np.array(rate), np.array(burst))
@@ -114,6 +116,7 @@ def test_burst_is_paid_once_over_two_servers(rate, burst, first_ms, second_ms, f
     assert longest_delay_ms(volumes, out) <= together + 2 * DT_MS
 
 
+@settings(deadline=None)
 @given(rates, bursts, rates, bursts, st.floats(1.1, 3), st.integers(0, 2**32))
 def test_residual_service_holds_under_strict_priority(rate, burst, above_rate, above_burst, headroom, seed):
     generator, line = np.random.default_rng(seed), (rate + above_rate) * headroom
@@ -132,6 +135,7 @@ def test_residual_service_holds_under_strict_priority(rate, burst, above_rate, a
     assert longest_delay_ms(mine, left) <= bound + DT_MS
 
 
+@settings(deadline=None)
 @given(st.lists(st.booleans(), min_size=1, max_size=8).filter(any), st.integers(0, 7))
 def test_gate_service_is_a_lower_curve_from_any_start(is_open, start):
     gates = np.array(is_open)[:, None]
@@ -151,6 +155,7 @@ def test_gate_service_by_hand():
     np.testing.assert_allclose(service.latency_ms, [0.2, np.inf])
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 5), min_size=1, max_size=30), rates)
 def test_token_bucket_of_is_the_least_that_admits(volumes, rate):
     """By definition: the most that any run of steps brings above the rate."""
@@ -162,6 +167,7 @@ def test_token_bucket_of_is_the_least_that_admits(volumes, rate):
     assert token_bucket_of(np.array(volumes), np.array(rate), DT_MS).burst_mbit == pytest.approx(most, abs=1e-9)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 500), min_size=1, max_size=30), st.floats(1, 500))
 def test_rate_latency_of_promises_no_more_than_there_is(capacities, last):
     capacity = np.array([*capacities, last])
