@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xapps.slice_bandwidth.forecast import (
@@ -32,6 +32,7 @@ def test_masses_are_probabilities_and_levels_their_middles():
     assert LEVELS[-1] == pytest.approx(1 - MASSES[-1] / 2)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**31), st.floats(0, 1e6), st.sampled_from([0.01, 0.1, 60.0]), st.booleans())
 def test_forecast_rows_stay_finite_for_any_load(seed, load, period_s, alarm):
     history = np.random.default_rng(seed).uniform(0, load + 1e-9, (HISTORY, 3))

@@ -3,7 +3,7 @@
 import itertools
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xapps.slice_bandwidth.lattice import (
@@ -29,6 +29,7 @@ def test_splits_against_brute_force():
     assert all(index_of(split) == row for row, split in enumerate(SPLITS))
 
 
+@settings(deadline=None)
 @given(slots3, slots3, slots3, st.integers(1, 20))
 def test_permitted_is_never_empty_and_keeps_what_can_be_kept(low, high, slots, moves):
     bounds = Bounds(low, high, np.array(moves))
@@ -59,6 +60,7 @@ def test_bounds_that_contradict_give_up_ceilings_before_floors():
     assert impossible.inside.all()
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-5, 25), min_size=3, max_size=3))
 def test_nearest_split_against_brute_force(wanted: list[float]):
     mask = bounds_of(SlicePolicy(), alarm=False).inside

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xapps.slice_bandwidth.model import LinkModel, predict, predict_table
@@ -55,6 +55,7 @@ def test_predict_against_numerical_integration(offered: float, start: float, slo
 loads = st.floats(0, 120_000)
 
 
+@settings(deadline=None)
 @given(loads, st.floats(0, 4_000), st.floats(0.01, 60))
 def test_predict_more_slots_never_delay_more(offered: float, queue: float, period: float):
     table = predict_table(np.full(3, offered), np.full(3, queue), period, LinkModel())
@@ -64,6 +65,7 @@ def test_predict_more_slots_never_delay_more(offered: float, queue: float, perio
     assert np.isfinite(table.jitter_ms).all()
 
 
+@settings(deadline=None)
 @given(loads, loads, st.floats(0, 4_000))
 def test_predict_more_load_never_delays_less(first: float, second: float, queue: float):
     low, high = sorted((first, second))

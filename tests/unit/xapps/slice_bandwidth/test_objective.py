@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xapps.slice_bandwidth.model import LinkModel, predict_table
@@ -56,6 +56,7 @@ def test_penalty_adds_the_price_of_each_broken_limit():
     assert float(got.penalty(limits)) == pytest.approx(5.0 + 1.0)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1e5), min_size=3, max_size=3), st.lists(st.integers(0, 20), min_size=3, max_size=3))
 def test_cost_table_sums_to_the_whole_objective(load: list[float], slots: list[int]):
     limits = limits_of(SlicePolicy())

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xapps.slice_bandwidth.lattice import SPLITS, bounds_of
@@ -24,6 +24,7 @@ def test_delay_bound_by_hand():
     assert got[8] == pytest.approx(np.full(3, 0.5 + 102 / 40))
 
 
+@settings(deadline=None)
 @given(st.floats(0, 120_000), st.floats(0, 2_000), st.sampled_from([0.01, 0.1, 1.0]))
 def test_delay_bound_is_never_below_the_fluid_delay_and_falls_with_slots(load, queue, period_s):
     fluid = LinkModel(np.zeros(3), np.full(3, 1e-9), np.full(3, 1e9))
