@@ -17,7 +17,7 @@ SHORT_RUNS = {
         ["--twins", "400", "--seconds", "2", "--after", "3"],
         {"updates_per_s", "p99_s", "published", "newest_agree"},
     ),
-    "fuzz": (["--inputs", "4000"], {"inputs", "malformed", "targets"}),
+    "fuzz": (["--inputs", "1500"], {"inputs", "malformed", "targets"}),
     "e2_loop": (["--rounds", "3"], {"p50_ms", "p99_ms", "ratio_vs_bare_grpc"}),
     "e2_scale": (
         ["--nodes", "6", "--subscribers", "2", "--seconds", "2", "--no-search"],
