@@ -9,6 +9,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SHORT_RUNS = {
+    "hems_fleet": (
+        ["--homes", "60", "--checked", "6", "--cycles", "1", "--milp", "1", "--growth"],
+        {"cycle_s", "cold_s", "peak_rss_mb", "homes_per_s_ratio_vs_highs_warm", "newton_steps_warm"},
+    ),
+    "hems_fleet_cap": (["--homes", "60", "--joint", "4"], {"cycle_3_s", "homes_with_a_share", "fairness"}),
     "a1_rest": (
         ["--policies", "100", "--puts", "80"],
         {"puts_per_s", "p50_ms", "p99_ms", "one_client_p99_ms", "put_to_enforced_ms", "ratio_vs_bare_fastapi"},
