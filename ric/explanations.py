@@ -10,7 +10,7 @@ import asyncio
 import re
 from collections import OrderedDict
 from collections.abc import AsyncIterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fastapi import APIRouter, Depends, Query
@@ -81,8 +81,9 @@ class Explanations:
             if len(parts) != 3 or line is None:
                 continue
             numbers = dict(_number(pair) for pair in line["numbers"].split())
-            key = (record.app, *parts)
-            said = Explanation(record.app, *parts, line["code"], numbers, line["text"], record.source_time_ns)
+            node, subject, device = parts
+            key = (record.app, node, subject, device)
+            said = Explanation(*key, line["code"], numbers, line["text"], record.source_time_ns)
             if key not in self._lines or self._lines[key].since_ns <= said.since_ns:
                 self._lines[key] = said
                 self._lines.move_to_end(key)
@@ -92,7 +93,7 @@ class Explanations:
     def find(self, subject: str, device: str = "") -> list[Explanation]:
         """The newest lines of `subject`, of one `device` or of all, by node and device."""
         found = [
-            Explanation(**{**asdict(line), "as_of_ns": self._newest_ns[line.app]})
+            replace(line, as_of_ns=self._newest_ns[line.app])
             for line in self._lines.values()
             if line.subject == subject and device in ("", line.device)
         ]
