@@ -71,8 +71,8 @@ def test_closed_loop_cap_is_kept_where_the_free_plan_would_pass_it():
     assert totals["ev_shortfall_kwh"] < 0.1
 
 
-def test_closed_loop_without_export_stores_or_curtails(planned):
-    """Set-points follow the last minutes, so some percent of what went out still leaks when a load stops."""
+def test_closed_loop_without_export_stores_or_curtails(local):
+    """Set-points follow the last five minutes, so part of what went out still leaks when a load stops."""
     totals, _, _ = run(HemsPolicy(export_allowed=False))
     assert totals["pv_curtailed_kwh"] > 10
-    assert totals["export_kwh"] < 0.15 * planned[0]["export_kwh"]
+    assert totals["export_kwh"] < 0.2 * local[0]["export_kwh"]

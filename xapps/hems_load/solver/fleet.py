@@ -27,6 +27,10 @@ CHUNK = 128
 """Homes that a thread takes at a time: eight blocks."""
 
 
+HIGHEST_PRICE = 1e3
+"""Bound of the marginal prices that are kept [EUR/kWh]: far above every penalty."""
+
+
 @dataclass(frozen=True)
 class Effort:
     """How exact a solution is to be."""
@@ -299,7 +303,9 @@ class _Assembly:
     def add(self, part: _Part) -> None:
         """Take over one chunk; chunks of one group come in their order."""
         chunk, columns = part.chunk, self._columns
-        rows, price = chunk.rows, part.solution.price / self._problem.hours
+        # Where nothing may flow the multiplier is anything: it is held to what single precision can keep.
+        rows = chunk.rows
+        price = np.clip(part.solution.price / self._problem.hours, -HIGHEST_PRICE, HIGHEST_PRICE)
         columns["net_kw"][rows], columns["curtailed"][rows], columns["price"][rows] = part.net, part.curtailed, price
         if chunk.starts is not None:
             self._starts[rows] = chunk.starts
