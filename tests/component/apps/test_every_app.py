@@ -5,6 +5,7 @@ import subprocess
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -96,7 +97,8 @@ def test_app_missing_model_is_told_as_unfit(entry, tmp_path):
     if not paths:
         return  # this app learns nothing
     app = make_app(entry, **dict.fromkeys(paths, tmp_path / "none.onnx"))
-    reason = app.unfit(None)
+    state = SimpleNamespace(due=frozenset({"00101-e2000001"}))  # all that any app asks of it: which nodes are due
+    reason = app.unfit(state)
     assert reason is not None
     assert reason.code == "MODEL_MISSING"
 
