@@ -20,6 +20,8 @@ ServiceModelId: TypeAlias = tuple[str, str]
 """Name and version, for example ("oran-e2sm-kpm", "v2")."""
 
 SLOTS = "TWINRIC.FlexeSlots"
+KEPT_ENTITIES = 1_000
+"""Names of larger tables are made anew each time: xApps choose them, and they must not fill the memory."""
 
 Settings: TypeAlias = Mapping[str, object]
 """What one control sets: parameter key -> value."""
@@ -105,9 +107,14 @@ def _grid_settings(header: bytes, payload: bytes) -> Settings:
     return settings
 
 
-@lru_cache(maxsize=256)
 def _grid_parameters(kind: str, ids: tuple[str, ...], columns: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-    """Parameter names (columns, entities). Fleets send the same table again and again, so they are made once."""
+    """Parameter names (columns, entities). Fleets send the same table again and again, so small ones are kept."""
+    make = _kept_parameters if len(ids) <= KEPT_ENTITIES else _kept_parameters.__wrapped__
+    return make(kind, ids, columns)
+
+
+@lru_cache(maxsize=64)
+def _kept_parameters(kind: str, ids: tuple[str, ...], columns: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(f"{kind} {name} {column}" for name in ids) for column in columns)
 
 
