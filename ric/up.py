@@ -195,6 +195,7 @@ class Supervisor:
                 self._keepers += [asyncio.create_task(self._keep(process)) for process in members]
                 states = await asyncio.gather(*(self._settled(process, client) for process in members))
                 late = [process.name for process, settled in zip(members, states, strict=True) if not settled]
+                log.info("ready", names=[process.name for process in members if process.name not in late])
                 if late:
                     log.warning("not ready; going on", names=late, waited_s=READY_S)
         log.info("up", processes=len(self._keepers))
