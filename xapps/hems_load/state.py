@@ -19,6 +19,8 @@ __all__ = ["STEP_S", "Horizon", "NodeMemory", "State", "check_series", "resample
 Floats = NDArray[np.float64]
 
 STEP_S = 900
+REPORT_PERIOD_S = 60.0
+"""Taken to be the time between two reports until there were two [s]."""
 QUARTERS = 96
 NS = 1_000_000_000
 _DAY_S = 86_400
@@ -71,6 +73,8 @@ class State:
     """(N,) homes of whose report a value is marked stale."""
     forecast_ns: int
     """Source time of the demand forecast in use; 0 when yesterday stands in for it."""
+    report_period_s: float = REPORT_PERIOD_S
+    """Time between the last two reports, and so about the time until the next decision [s]."""
 
     @property
     def time_s(self) -> float:
@@ -128,6 +132,7 @@ class NodeMemory:
     here_by_quarter: Floats = field(default_factory=lambda: np.ones((2, 0, QUARTERS)))
     recent_load: Floats = field(default_factory=lambda: np.zeros(0))
     gains_kw: Floats = field(default_factory=lambda: np.zeros(0))
+    report_period_s: float = REPORT_PERIOD_S
 
     def add(self, tables: Mapping[str, Table]) -> bool:
         """Take one indication; True when it carried a home report that is newer than the last."""
@@ -162,7 +167,7 @@ class NodeMemory:
             self.homes = Homes.of(table)
             return
         self.homes, number = Homes.of(table), len(table.ids)
-        self.report = None
+        self.report, self.report_period_s = None, REPORT_PERIOD_S
         self.load_by_quarter = np.full((number, QUARTERS), np.nan)
         self.pv_by_quarter = np.full((number, QUARTERS), np.nan)
         self.wind_by_quarter = np.full((number, QUARTERS), np.nan)
@@ -172,8 +177,9 @@ class NodeMemory:
 
     def _learn(self, report: Table, homes: Homes) -> None:
         quarter, weekend = _quarter_of(report.source_time_ns - NS)
-        step_s = 60.0 if self.report is None else (report.source_time_ns - self.report.source_time_ns) / NS
-        step_s = min(step_s, STEP_S)
+        if self.report is not None:
+            self.report_period_s = min((report.source_time_ns - self.report.source_time_ns) / NS, float(STEP_S))
+        step_s = self.report_period_s
         # A whole quarter of an hour replaces 95 % of what the same quarter showed last, 70 % of whether it was used.
         new, new_here = 1 - np.exp(-3 * step_s / STEP_S), 1 - np.exp(-1.2 * step_s / STEP_S)
         for memory, name in (
@@ -216,6 +222,7 @@ class NodeMemory:
             schedule=self.schedule,
             stale=_stale(self.report),
             forecast_ns=0 if forecast is None else forecast.source_time_ns,
+            report_period_s=self.report_period_s,
         )
 
     def _horizon(self, steps: int, forecast: Table | None) -> Horizon:

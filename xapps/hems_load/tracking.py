@@ -161,10 +161,15 @@ def _within_contract(points: SetPoints, state: State) -> SetPoints:
 
 
 def must_charge(state: State) -> Bools:
-    """(N,) EVs that reach their target only if they charge at nearly full power from now on."""
+    """(N,) EVs that reach their target only if they charge at nearly full power from now on.
+
+    What they may give until the next decision is counted against them.
+    """
     homes, report = state.homes, state.report
     short = np.maximum(report["ev_target_soc"] - report["ev_soc"], 0) * homes.ev_kwh / homes.ev_efficiency
-    possible = 0.9 * homes.ev_max_kw * np.maximum(report["ev_departure_h"] - 1 / 30, 0)
+    cycle_h = state.report_period_s / 3600
+    possible = 0.9 * homes.ev_max_kw * np.maximum(report["ev_departure_h"] - 2 * cycle_h, 0)
+    possible = possible - homes.ev_v2g_kw * cycle_h / homes.ev_efficiency
     return np.asarray((report["ev_connected"] > 0.5) & (short > 0.05) & (short >= possible))
 
 
