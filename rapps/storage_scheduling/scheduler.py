@@ -1,6 +1,8 @@
-"""The schedule: least cost of the feeder's exchange, wear and peak, with reserve held. Pure.
+"""The schedule: least cost of the feeder's exchange, losses, wear and peak, with reserve held. Pure.
 
-A linear programme over H steps of a quarter of an hour and U units, solved by HiGHS through SciPy.
+A linear programme over H steps of a quarter of an hour and U units, solved by HiGHS through SciPy. Losses rise with the
+square of the exchange (chords stand for the curve): of plans that cost the same the even one is taken, so that the
+schedule neither jumps within a flat tariff nor from one plan to the next.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ __all__ = ["Decision", "ImportCap", "plan_cost_eur", "schedule_storage"]
 
 STEP_H = STEP_S / 3600
 RELAX_EUR_PER_KWH = 10.0
+CHORDS = 20
+"""Of the losses' curve, from no exchange to the most that the feeder could see."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,8 @@ class Decision:
 def schedule_storage(state: State, policy: StorageSchedulingPolicy) -> Decision:
     """Charge, discharge and reserve of every unit over the horizon at least cost.
 
-    minimise  sum_t h (buy_t i_t - sell_t x_t) + wear sum h (c + d) - reserve price sum h r + peak price p
+    minimise  sum_t h (buy_t (i_t + losses |i_t - x_t|^2) - sell_t x_t) + wear sum h (c + d)
+              - reserve price sum h r + peak price p
     subject to  i_t - x_t = net_t + sum_u (c_ut - d_ut),  p >= i_t,
                 e_ut = e_u,t-1 + h (eta c_ut - d_ut / eta),  soc_min E <= e <= soc_max E,  e_uH >= soc_target E,
                 d_ut - c_ut + r_ut <= P_u,  r_ut >= share P_u,  eta e_ut >= r_ut reserve_hours.
@@ -75,7 +80,7 @@ def schedule_storage(state: State, policy: StorageSchedulingPolicy) -> Decision:
         A_ub=_inequalities(policy, state, layout),
         b_ub=np.concatenate([np.zeros(steps), np.repeat(state.max_kw, steps), np.zeros(units * steps)]),
         A_eq=_equalities(state, layout),
-        b_eq=np.concatenate([state.net_kw, _first_energy(state, layout)]),
+        b_eq=np.concatenate([state.net_kw, _first_energy(state, layout), np.zeros(steps)]),
         bounds=_bounds(state, policy, layout),
         method="highs",
     )
@@ -96,7 +101,7 @@ def schedule_storage(state: State, policy: StorageSchedulingPolicy) -> Decision:
 
 
 class _Layout:
-    """Where each variable lies in the vector: c, d, r, e, reserve slack (U x H each), then i, x (H), p."""
+    """Where each variable lies: c, d, r, e, reserve slack (U x H each), i, x (H), p, chords (H x CHORDS)."""
 
     def __init__(self, units: int, steps: int) -> None:
         self.units, self.steps = units, steps
@@ -107,7 +112,8 @@ class _Layout:
         start = 5 * block
         self.imported, self.exported = slice(start, start + steps), slice(start + steps, start + 2 * steps)
         self.peak = start + 2 * steps
-        self.size = self.peak + 1
+        self.chords = slice(self.peak + 1, self.peak + 1 + steps * CHORDS)
+        self.size = self.chords.stop
 
     def pick(self, part: slice) -> sparse.csr_array:
         """Matrix that picks `part` of the vector."""
@@ -129,7 +135,15 @@ def _cost(state: State, policy: StorageSchedulingPolicy, layout: _Layout) -> Flo
     # Selling dearer than buying would be unbounded: import and export at once. The meter allows only one of them.
     cost[layout.exported] = -np.minimum(state.sell_eur_per_kwh, state.buy_eur_per_kwh) * STEP_H
     cost[layout.peak] = policy.peak_price_eur_per_kw
+    # Chord k of n^2 between k w and (k + 1) w rises by (2 k + 1) w for each kW.
+    slope = policy.losses_per_kw * _chord_kw(state) * (2 * np.arange(CHORDS) + 1)
+    cost[layout.chords] = np.outer(np.maximum(state.buy_eur_per_kwh, 0) * STEP_H, slope).ravel()
     return cost
+
+
+def _chord_kw(state: State) -> float:
+    """Length of a chord of the losses' curve [kW]."""
+    return max(float(np.abs(state.net_kw).max() + state.max_kw.sum()) / CHORDS, 1e-6)
 
 
 def _inequalities(policy: StorageSchedulingPolicy, state: State, layout: _Layout) -> sparse.csr_array:
@@ -154,7 +168,9 @@ def _equalities(state: State, layout: _Layout) -> sparse.csr_array:
     chain = sparse.kron(sparse.identity(layout.units), step) @ layout.pick(layout.energy)
     eta = np.repeat(state.efficiency, layout.steps)
     gained = sparse.diags(eta) @ layout.pick(layout.charge) - sparse.diags(1 / eta) @ layout.pick(layout.discharge)
-    return sparse.csr_array(sparse.vstack([balance, chain - gained * STEP_H]))
+    filled = sparse.kron(sparse.identity(layout.steps), np.ones((1, CHORDS))) @ layout.pick(layout.chords)
+    either = layout.pick(layout.imported) + layout.pick(layout.exported)
+    return sparse.csr_array(sparse.vstack([balance, chain - gained * STEP_H, filled - either]))
 
 
 def _first_energy(state: State, layout: _Layout) -> Floats:
@@ -168,6 +184,7 @@ def _bounds(state: State, policy: StorageSchedulingPolicy, layout: _Layout) -> F
     power = np.repeat(state.max_kw, layout.steps)
     high[layout.charge] = high[layout.discharge] = power
     low[layout.reserve], high[layout.reserve] = policy.reserve_share * power, power
+    high[layout.chords].reshape(-1, CHORDS)[:, :-1] = _chord_kw(state)
     # The power limit holds with the reserve: discharge + reserve <= limit + charge, so the share is always feasible.
     start = state.soc * state.capacity_kwh
     floor = np.minimum(policy.soc_min * state.capacity_kwh, start)

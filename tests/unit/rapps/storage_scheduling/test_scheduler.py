@@ -23,7 +23,9 @@ def make_state(net_kw, buy, sell, *, soc=0.5, capacity_kwh=100.0, max_kw=40.0, e
     )  # fmt: skip
 
 
-PLAIN = StorageSchedulingPolicy(reserve_share=0.0, peak_price_eur_per_kw=0.0, soc_min=0.0, soc_max=1.0)
+PLAIN = StorageSchedulingPolicy(
+    reserve_share=0.0, peak_price_eur_per_kw=0.0, losses_per_kw=0.0, soc_min=0.0, soc_max=1.0
+)
 
 
 def dynamic_programme_eur(state, policy, levels):
@@ -86,6 +88,34 @@ def test_schedule_storage_peak_price_flattens_import():
     dear = schedule_storage(state, PLAIN.model_copy(update={"peak_price_eur_per_kw": 5.0})).reason.numbers["peak_kw"]
     assert cheap == pytest.approx(60)
     assert dear < 30
+
+
+def test_schedule_storage_with_losses_spreads_what_a_flat_tariff_leaves_open():
+    net_kw = np.r_[np.full(12, -30.0), np.full(12, 30.0)]
+    state = make_state(net_kw, np.full(24, 0.3), np.full(24, 0.05), soc=0.0)
+    policy = PLAIN.model_copy(update={"losses_per_kw": 1e-3, "soc_target": 0.0})
+    decision = schedule_storage(state, policy)
+    given, taken = decision.discharge_kw[0, 12:], decision.charge_kw[0, :12]
+    chord_kw = (30.0 + 40.0) / 20
+    assert np.ptp(given) <= chord_kw + 1e-6
+    assert np.ptp(taken) <= chord_kw + 1e-6
+    assert given.sum() == pytest.approx(taken.sum() * 0.95**2, rel=1e-6)
+    assert given.sum() * STEP_H > 60
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10_000), factor=st.floats(1e-4, 1e-2))
+def test_schedule_storage_with_losses_in_the_price_loses_no_more(seed, factor):
+    rng = np.random.default_rng(seed)
+    state = make_state(rng.uniform(-50, 80, 16), rng.uniform(0.05, 0.6, 16), np.full(16, 0.05))
+
+    def losses_eur(policy):
+        decision = schedule_storage(state, policy)
+        net_kw = state.net_kw + (decision.charge_kw - decision.discharge_kw)[0]
+        edges = np.linspace(0, np.abs(state.net_kw).max() + 40.0, 21)
+        return float(np.interp(np.abs(net_kw), edges, edges**2) @ state.buy_eur_per_kwh)
+
+    assert losses_eur(PLAIN.model_copy(update={"losses_per_kw": factor})) <= losses_eur(PLAIN) * (1 + 1e-6) + 1e-6
 
 
 def test_schedule_storage_feeder_limit_caps_homes_in_the_window_that_breaks_it():
