@@ -34,8 +34,8 @@ from ric.app_spec import AppSpec, Ric
 from ric.bus.bus import MemoryBus
 from ric.clock import WallClock
 from ric.delivery import Delivery
+from ric.heap import settle_heap
 from ric.pb.twinric.a1.v1.policy_pb2_grpc import add_PolicyServiceServicer_to_server
-from ric.platform import settle_heap
 from ric.sdl import Sdl
 from ric.servers import bind_grpc, grpc_server, serve
 from ric.telemetry import Metrics, configure_logging

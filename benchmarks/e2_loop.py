@@ -2,8 +2,9 @@
 
 Three processes on the loopback, as when each is its own container: ten E2 nodes (one process, a connection each), the
 RIC, one xApp. A sample begins when a node starts to encode a KPM report of three slices and ends when the xApp holds
-the outcome of the CCC slice control made of that report: payloads are encoded, decoded and checked on the way, the
-RIC has decided that no other xApp is in conflict, and has verified the outcome. Nodes report every 100 ms, staggered.
+the outcome of the CCC slice control made of that report, any split of the calendar: payloads are encoded, decoded and
+checked on the way, the RIC has decided that no other xApp is in conflict, and has verified the outcome. Nodes report
+every 100 ms, staggered.
 
 The baseline runs in the same run and at the same pace: a unary grpcio (grpc.aio) echo between two processes, with one
 channel per node, a request as large as the indication and an answer as large as the outcome, uninterpreted octets.
@@ -15,6 +16,7 @@ import argparse
 import asyncio
 import gc
 import multiprocessing
+import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from multiprocessing.connection import Connection
@@ -30,6 +32,7 @@ from ric.e2.identities import RanFunction, RicRequestId
 from ric.e2.node import E2NodeConnection, NodeIdentity, NodeSubscription
 from ric.e2.platform import E2Platform
 from ric.e2sm import ccc, kpm
+from ric.heap import settle_heap
 from ric.telemetry import Metrics, configure_logging
 
 NODES = 10
@@ -40,11 +43,15 @@ SLICES = ("1-000001", "1-000002", "1-000003")
 ECHO = "/bench.Echo/Echo"
 
 
+ITEMS = tuple(kpm.KpmItem("00101-0000001", name) for name in SLICES)
+NAMES = tuple(kpm.MEASUREMENTS)
+VALUES = np.linspace(1.0, 99.0, len(NAMES) * len(ITEMS)).reshape(len(NAMES), len(ITEMS))
+SPLITS = tuple((5 * a, 5 * b, 100 - 5 * (a + b)) for a in range(1, 19) for b in range(1, 20 - a))
+"""Every split of the FlexE calendar [%] that leaves each slice a slot."""
+
+
 def _report(e2_node_id: str, source_time_ns: int) -> tuple[bytes, bytes]:
-    items = tuple(kpm.KpmItem("00101-0000001", name) for name in SLICES)
-    names = tuple(kpm.MEASUREMENTS)
-    values = np.linspace(1.0, 99.0, len(names) * len(items)).reshape(len(names), len(items))
-    return kpm.encode_indication(kpm.KpmReport(e2_node_id, source_time_ns, 100, names, items, values))
+    return kpm.encode_indication(kpm.KpmReport(e2_node_id, source_time_ns, 100, NAMES, ITEMS, VALUES))
 
 
 class KpmFunction:
@@ -90,6 +97,7 @@ class CccFunction:
 async def _ric(pipe: Connection) -> None:
     platform = E2Platform(Metrics("ric"), WallClock())
     pipe.send(await platform.start("127.0.0.1:0", "127.0.0.1:0"))
+    settle_heap()
     await _told(pipe)
     await platform.stop()
 
@@ -130,14 +138,14 @@ async def _xapp(pipe: Connection, port: int) -> None:
     await client.start()
     loops: list[float] = []
     controls: list[float] = []
+    draw = random.Random(1)
     tasks: set[asyncio.Task[None]] = set()
 
     async def act(e2_node_id: str, header: bytes, payload: bytes) -> None:
         report = kpm.decode_indication(header, payload)
-        dedicated = [25, 50, 25] if len(loops) % 2 else [30, 50, 20]
         ratios = tuple(
             ccc.SliceRatio(s_nssai=item.s_nssai, rrm_policy_dedicated_ratio=share)
-            for item, share in zip(report.items, dedicated, strict=True)
+            for item, share in zip(report.items, draw.choice(SPLITS), strict=True)
         )
         began_ns = time.monotonic_ns()
         outcome = await client.control(e2_node_id, (ccc.NAME, ccc.VERSION), *ccc.encode_control(ratios))

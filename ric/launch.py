@@ -15,6 +15,7 @@ from ric.clock import SourceClock, WallClock
 from ric.config import load_config
 from ric.errors import TwinRicError
 from ric.health import health_app
+from ric.heap import settle_heap
 from ric.links import Links
 from ric.runtime import App, AppRuntime
 from ric.servers import serve
@@ -52,11 +53,18 @@ async def _serve(app_type: type[App[Any, Any, Any, Any]], config: AppConfig) -> 
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, runtime.stop)
     running = asyncio.create_task(runtime.run())
+    settling = asyncio.create_task(_settle(runtime))
     if config.health_port:
         async with serve(health_app(runtime.ready.is_set, links.metrics), config.health_host, config.health_port):
             await _stopped(runtime, running)
     else:
         await _stopped(runtime, running)
+    settling.cancel()
+
+
+async def _settle(runtime: AppRuntime) -> None:
+    await runtime.ready.wait()
+    settle_heap()
 
 
 async def _stopped(runtime: AppRuntime, running: asyncio.Task[None]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import gc
 import os
 import signal
 from collections.abc import Mapping
@@ -31,6 +30,7 @@ from ric.e2sm import dapp
 from ric.errors import TwinRicError
 from ric.explanations import Explanations, explanations_router
 from ric.health import health_app
+from ric.heap import settle_heap
 from ric.o1.alarms import AlarmDelays
 from ric.o1.fault_service import FaultService, alarm_router
 from ric.overview import ConflictLog, overview_router
@@ -40,7 +40,7 @@ from ric.security import RateLimit, TlsFiles, TokenVerifier, check_binding, load
 from ric.servers import bind_grpc, grpc_server, serve
 from ric.telemetry import Metrics, configure_logging, logger
 
-__all__ = ["BoundAddresses", "RicConfig", "RicPlatform", "serve_platform", "settle_heap"]
+__all__ = ["BoundAddresses", "RicConfig", "RicPlatform", "serve_platform"]
 
 GRACE_S = 0.5
 TOKEN_VARIABLE, VES_VARIABLE = "TWINRIC_TOKEN_KEY", "TWINRIC_VES_CREDENTIALS"  # names of variables, not secrets
@@ -270,15 +270,6 @@ def _host(host: str) -> str:
 
 def _with_port(address: str, port: int) -> str:
     return f"{address.rpartition(':')[0]}:{port}"
-
-
-def settle_heap() -> None:
-    """Keep what a process loaded at its start out of later garbage collections.
-
-    A full collection over all modules takes some 100 ms, which each loop and request of the process would wait.
-    """
-    gc.collect()
-    gc.freeze()
 
 
 def serve_platform(path: Path | None) -> None:

@@ -89,6 +89,7 @@ class Metrics:
         self.messages = self._counter(
             "twinric_messages", "Messages by interface and direction", "interface", "direction"
         )
+        self._by_way: dict[tuple[str, str], Counter] = {}
         self.twins = self._counter("twinric_twin_records", "Twin records read, by verdict", "verdict")
         self.twin_age_s = self._gauge("twinric_twin_age_s", "Age of the newest input [s]")
         self.budget_ms = self._gauge("twinric_control_loop_budget_ms", "The loop's declared budget [ms]")
@@ -109,7 +110,10 @@ class Metrics:
 
     def count_message(self, interface: str, direction: str, number: int = 1) -> None:
         """`number` more messages on `interface` ("e2", "e3", "a1", "bus"), `direction` "in" or "out"."""
-        self.messages.labels(self.component, interface, direction).inc(number)
+        counter = self._by_way.get((interface, direction))
+        if counter is None:  # looking a child up by its labels costs more than counting
+            counter = self._by_way[interface, direction] = self.messages.labels(self.component, interface, direction)
+        counter.inc(number)
 
     def count_twin(self, verdict: str) -> None:
         """One more twin record read that was found `verdict` ("apply", "gap", "tampered", ...)."""

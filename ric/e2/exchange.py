@@ -299,10 +299,12 @@ class E2Exchange:
         subscription = self.manager.at_request(e2_node_id, request)
         if subscription is None:
             return
-        self.controls.reported(e2_node_id, subscription.spec.oid, header, message)
         dropped = self.manager.deliver(subscription, header, message)
         if dropped:
             self.metrics.count_dropped("e2_subscriber", dropped)
+        oid = subscription.spec.oid
+        if self.controls.verification.watches(e2_node_id, oid):  # once those are under way that wait for the indication
+            asyncio.get_running_loop().call_soon(self.controls.reported, e2_node_id, oid, header, message)
 
     async def node_change(self) -> None:
         """Return when a node connected, changed its functions or was lost, after this call."""
