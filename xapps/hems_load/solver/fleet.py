@@ -39,7 +39,9 @@ class Effort:
     """Duality gap of each home [EUR over the horizon]."""
     most_steps: int = 80
     cold_mu: float = 1e-3
-    """Complementarity of the starting point [EUR per bound]."""
+    """Complementarity of a starting point without a last solution [EUR per bound] ..."""
+    warm_mu: float = 3e-4
+    """... and of one near the last solution."""
     kept_gap_eur: float = 1.0
     """Duality gap of the iterate from which the next solve starts."""
     threads: int = 2
@@ -211,7 +213,7 @@ def _solve_chunk(fleet: FleetProblem, job: _Job, warm: WarmStart | None, shift: 
     kept = None if warm is None else _kept(warm, job, shift)
     if runs is not None and runs.power_kw.any():
         if warm is not None:
-            price = _shifted(warm.price[job.rows].astype(float), shift)
+            price = _shifted(warm.price[job.rows], shift).astype(np.float64)
         else:
             guess = as_storages(chunk.problem, chunk.load_kw + smeared_load(runs, hours))
             rough = _run(guess, kept, replace(effort, gap_eur=effort.kept_gap_eur))
@@ -227,15 +229,13 @@ def _kept(warm: WarmStart, job: _Job, shift: int) -> Singles | None:
     own = slice(job.first, job.first + job.rows.size)
     if iterates is None or not np.array_equal(known[own], job.rows):
         return None
-    mine = iterates[own]
-    steps = mine.shape[1]
-    return np.ascontiguousarray(mine[:, np.minimum(np.arange(steps) + shift, steps - 1)])
+    return _shifted(iterates[own], shift)
 
 
-def _shifted(values: Floats, shift: int) -> Floats:
+def _shifted(values: Singles, shift: int) -> Singles:
     """(..., T) values as seen `shift` steps later; the last one stays."""
     steps = values.shape[-1]
-    return values[..., np.minimum(np.arange(steps) + shift, steps - 1)]
+    return np.asarray(np.take(values, np.minimum(np.arange(steps) + shift, steps - 1), axis=-1))
 
 
 def _run(s: Storages, kept: Singles | None, effort: Effort) -> _Solution:
@@ -243,11 +243,12 @@ def _run(s: Storages, kept: Singles | None, effort: Effort) -> _Solution:
     boxes = s.of.size
     warm = kept is not None
     if kept is None:
-        kept = np.zeros((homes, steps, kept_rows(boxes, n)), dtype=np.float32)
+        kept = np.zeros((homes, kept_rows(n), steps), dtype=np.float32)
     power, price = np.zeros((boxes - SEGMENTS, homes, steps)), np.zeros((homes, steps))
     taken = np.zeros(homes, dtype=np.int64)
     work, gaps = Workspace.of(steps, boxes, n), np.array([effort.gap_eur, effort.kept_gap_eur])
-    solve_homes(s, work, kept, warm, effort.most_steps, gaps, effort.cold_mu, power, price, taken)
+    mu = effort.warm_mu if warm else effort.cold_mu
+    solve_homes(s, work, s.first_box, kept, warm, effort.most_steps, gaps, mu, power, price, taken)
     return _Solution(power, price, taken, kept)
 
 

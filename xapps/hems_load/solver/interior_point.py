@@ -1,4 +1,4 @@
-"""A batched primal-dual interior point for storages behind a meter; eight homes side by side in a vector register.
+"""A batched primal-dual interior point for storages behind a meter; sixteen homes side by side in a vector register.
 
 One home: box variables v_j in [0, hi_j] with cost c_j and curvature q_j (controls of the storages and the segments of
 the meter's convex tariff), a balance per step, and storages s_i with soft bounds:
@@ -13,282 +13,331 @@ filter's covariance, the bounds' barriers are its measurements. Nothing is inver
 (a car that is away) is no special case. Source: Mehrotra, SIAM J. Optim. 2 (1992) 575; Rao, Wright, Rawlings, JOTA 99
 (1998) 723 for the structure. Against: HiGHS, tests/unit.
 
-Arrays of a block, lanes innermost: meter (T, METER * LANES), boxes (T, J, BOX * LANES), stores (T, n + 1, STORE *
-LANES), of which the last row takes the sums of boxes without a storage, x (T, n, n * LANES).
+Arrays of a block `w`, one axis, rows of LANES numbers: meter (T, METER), boxes (T, J, BOX), stores (T + 2, n, STORE),
+whose first step holds the states now and whose last one the prices of the states at the end, x (T + 1, triangle(n)).
+`at` (n + 1,): boxes at[i]..at[i + 1] - 1 are those of storage i; the meter's segments come before.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from xapps.hems_load.solver.bounds import affine_store, correct_store, final_store, move_store
-from xapps.hems_load.solver.compiled import compiled
-from xapps.hems_load.solver.kalman import hear, measure, predict_mean, predict_x, price, smooth
+from xapps.hems_load.solver.bounds import affine_bound, correct_bound, final_bound, move_bound
+from xapps.hems_load.solver.boxes import affine_box, correct_box, final_box, move_box
+from xapps.hems_load.solver.compiled import compiled, inlined
+from xapps.hems_load.solver.kalman import hear, measure, predict_mean, predict_x, smooth
+from xapps.hems_load.solver.lanes import fill, get, greater, lesser, like, put
 from xapps.hems_load.solver.layout import (
-    ACC,
     ALPHA_D,
     ALPHA_P,
     BALANCE,
     BASE,
+    BOX,
     COST,
     CURVE,
+    DET,
     DLAMBDA,
     DPI,
+    DQH,
+    DQL,
     DRIFT,
     DS,
+    DUAL,
     DV,
-    DZL,
-    DZU,
+    ETA,
     FLOW,
     GAIN,
     GYY,
     GYZ,
-    HI,
+    HIGH,
     INFEASIBLE,
-    INV_D,
+    INV_H,
+    INV_L,
     INV_S,
     KEEP,
     LAMBDA,
+    LOW,
+    METER,
     MU,
+    OWN,
     PI,
-    RATIO_D,
-    RATIO_P,
-    RESIDUAL,
-    RL,
-    RU,
+    PULL,
+    SCRATCH,
     SETTLED,
     SIGMA,
-    SUM_A,
-    SUM_B,
+    STORE,
     TARGET,
+    WIDE,
+    WIDE_METER,
     YHAT,
-    ZL,
-    ZU,
+    D,
+    L,
     S,
     V,
-)
+    triangle,
+)  # fmt: skip
 
-__all__ = ["factor", "newton_step"]
+__all__ = ["factor", "newton_step", "wide_rows"]
 
-Array = NDArray[np.float64]
-
+SEGMENTS = 4
 _TO_BOUNDARY = 0.99
 _LEAST_SIGMA = 1e-3
+_LEAST = 1e-9
+_triangle = inlined(triangle)
+
+
+@inlined
+def wide_rows(at: Any, t: int) -> int:
+    """Where the wide rows of the storages of step `t` begin; the meter's are before them."""
+    n = at.size - 1
+    return int(((t + 1) * (n * WIDE + WIDE_METER) + WIDE_METER) * L)
+
+
+@inlined
+def _offsets(at: Any, t: int) -> tuple[int, int, int, int]:
+    """Where the meter's rows, those of the first box, of the first storage and of the covariance of step `t` begin."""
+    n = at.size - 1
+    return t * METER * L, t * at[-1] * BOX * L, (t + 1) * n * STORE * L, (t + 1) * _triangle(n) * L
+
+
+# Forwards: take the last step and factorise ----------------------------------------------------------------------
+
+
+@inlined
+def _move_segments(w: Any, m: int, b: int, ap: Any, ad: Any, price: Any) -> tuple[Any, Any, Any, Any]:
+    """The meter's segments: complementarity, balance, pull of the costs on it, weight."""
+    curve = get(w.meter, m + CURVE)
+    mu, balance, pull, weight = fill(w.acc, 0.0), get(w.meter, m + BASE), fill(w.acc, 0.0), fill(w.acc, 0.0)
+    for j in range(SEGMENTS):
+        at = b + j * BOX * L
+        v, pair, inv_d = move_box(w.boxes, at, ap, ad, curve)
+        sigma = get(w.boxes, at + SIGMA)
+        moved = -(get(w.boxes, at + COST) + curve * v + sigma * price) * inv_d
+        put(w.boxes, at + DV, moved)
+        mu, balance, pull, weight = mu + pair, balance + sigma * v, pull + moved * sigma, weight + sigma * sigma * inv_d
+        curve = fill(w.acc, 0.0)  # of the first alone
+    return mu, balance, pull, weight
+
+
+@inlined
+def _move_device(
+    w: Any, i: int, at: Any, b: int, s: int, o: int, ap: Any, ad: Any, price: Any, pi: Any
+) -> tuple[Any, Any, Any]:
+    """The boxes of storage `i`: complementarity, balance, pull; FLOW, GYZ and the scratch rows are left."""
+    boxes, none, zero = w.boxes, fill(w.acc, 0.0), fill(w.wide, 0.0)
+    mu, balance, pull, flow, yhat, sigma1, gain1 = none, none, none, none, none, none, none
+    own, gyy, gyz, det, inv1 = zero, zero, zero, zero, zero
+    for j in range(at[i], at[i + 1]):
+        own_at = b + j * BOX * L
+        v, pair, inv_d = move_box(boxes, own_at, ap, ad, none)
+        sigma, gain = get(boxes, own_at + SIGMA), get(boxes, own_at + GAIN)
+        moved = -(get(boxes, own_at + COST) + gain * pi + sigma * price) * inv_d
+        put(boxes, own_at + DV, moved)
+        mu, balance, flow = mu + pair, balance + sigma * v, flow + gain * v
+        pull, yhat = pull + sigma * moved, yhat + gain * moved
+        free = like(w.wide, inv_d)
+        own, gyy, gyz = own + sigma * sigma * free, gyy + gain * gain * free, gyz + gain * sigma * free
+        cross = gain1 * sigma - gain * sigma1
+        det += inv1 * free * cross * cross
+        sigma1, gain1, inv1 = sigma, gain, free
+    mine = i * SCRATCH * L
+    put(w.scratch, mine + OWN, own)
+    put(w.scratch, mine + GYY, gyy)
+    put(w.scratch, mine + DET, det)
+    put(w.scratch, mine + YHAT, yhat)
+    put(w.wide, o + GYZ, gyz)
+    put(w.stores, s + FLOW, get(w.stores, s + FLOW) + flow)
+    return mu, balance, pull
+
+
+@inlined
+def _move_store(w: Any, s: int, before: int, after: int, o: int, later: int, ap: Any, ad: Any) -> tuple[Any, Any]:
+    """Take the last step in one storage: complementarity and multiplier; FLOW becomes what the dynamics miss."""
+    stores = w.stores
+    ds, keep = get(stores, s + DS), get(stores, s + KEEP)
+    state, pi = get(stores, s + S) + ap * ds, get(stores, s + PI) + ad * like(stores, get(w.wide, o + DPI))
+    put(stores, s + S, state)
+    put(stores, s + PI, pi)
+    put(stores, s + FLOW, keep * get(stores, before + S) + get(stores, s + DRIFT) - state)
+    kl, hl, mu_l = move_bound(stores, s + LOW, s + INV_L, s + DQL, ap, ad, ds)
+    kh, hh, mu_h = move_bound(stores, s + HIGH, s + INV_H, s + DQH, ap, ad, -ds)
+    price = get(stores, after + PI) + ad * like(stores, get(w.wide, later + DPI))
+    dual = pi - get(stores, after + KEEP) * price
+    put(stores, s + D, kl + kh)
+    put(stores, s + DUAL, dual)
+    put(stores, s + ETA, dual + hl - hh)
+    return mu_l + mu_h, pi
 
 
 @compiled
-def _move_box(b: Array, acc: Array, m: Array, s: Array) -> None:
-    """Take the last step; sum the complementarity; invert what the factorisation needs; sum what the box carries."""
-    lanes = acc.size // ACC
-    for k in range(lanes):
-        v = b[V + k] + acc[ALPHA_P + k] * b[DV + k]
-        zl = b[ZL + k] + acc[ALPHA_D + k] * b[DZL + k]
-        zu = b[ZU + k] + acc[ALPHA_D + k] * b[DZU + k]
-        above = b[HI + k] - v
-        both, curve = v * above, b[CURVE + k]
-        pull = zl * above + zu * v + curve * both
-        inverse = 1.0 / (both * pull)  # one division for all
-        rl, ru = above * pull * inverse, v * pull * inverse
-        acc[MU + k] += v * zl + above * zu
-        b[V + k], b[ZL + k], b[ZU + k] = v, zl, zu
-        b[RL + k], b[RU + k] = rl, ru
-        inv_d, sigma, gain = both * both * inverse, b[SIGMA + k], b[GAIN + k]
-        b[INV_D + k] = inv_d
-        m[BALANCE + k] += sigma * v
-        s[FLOW + k] += gain * v
-        m[INV_S + k] += sigma * sigma * inv_d
-        s[GYY + k] += gain * gain * inv_d
-        s[GYZ + k] += gain * sigma * inv_d
-        move = -(b[COST + k] + curve * v + gain * s[PI + k] + sigma * m[LAMBDA + k]) * inv_d
-        m[RESIDUAL + k] += sigma * move
-        s[YHAT + k] += gain * move
-
-
-@compiled
-def _move_state(s: Array, last: Array, acc: Array) -> None:
-    """Take the last step in state and multiplier; FLOW becomes what the dynamics miss."""
-    lanes = acc.size // ACC
-    for k in range(lanes):
-        state = s[S + k] + acc[ALPHA_P + k] * s[DS + k]
-        s[S + k] = state
-        s[PI + k] += acc[ALPHA_D + k] * s[DPI + k]
-        s[FLOW + k] = s[KEEP + k] * last[S + k] + s[DRIFT + k] - state
-        s[GYY + k], s[GYZ + k], s[YHAT + k] = 0.0, 0.0, 0.0
-
-
-@compiled
-def factor(
-    meter: Array,
-    boxes: Array,
-    stores: Array,
-    x: Array,
-    first: Array,
-    beyond: Array,
-    of: Array,
-    acc: Array,
-    column: Array,
-) -> None:
+def factor(w: Any, at: Any, steps: int) -> None:
     """Take the last step everywhere and factorise; the affine right-hand side goes along, the gap is left in MU."""
-    lanes = acc.size // ACC
-    for k in range(lanes):
-        for row in (MU, RATIO_P, RATIO_D, SUM_A, SUM_B):
-            acc[row + k] = 0.0
-    steps, n = meter.shape[0], x.shape[1]
+    n, of_store, of_wide = at.size - 1, (at.size - 1) * STORE * L, wide_rows(at, 1) - wide_rows(at, 0)
+    ap, ad, mu = get(w.acc, ALPHA_P), get(w.acc, ALPHA_D), fill(w.acc, 0.0)
     for t in range(steps):
-        m, s = meter[t], stores[t]
-        last, after = stores[t - 1] if t > 0 else first, stores[t + 1] if t < steps - 1 else beyond
-        for k in range(lanes):
-            m[LAMBDA + k] += acc[ALPHA_D + k] * m[DLAMBDA + k]
-            m[BALANCE + k] = m[BASE + k]
-            m[RESIDUAL + k], m[INV_S + k] = 0.0, 0.0
+        m, b, s, p = _offsets(at, t)
+        o = wide_rows(at, t)
+        price = get(w.meter, m + LAMBDA) + ad * get(w.meter, m + DLAMBDA)
+        put(w.meter, m + LAMBDA, price)
+        pair, balance, pull, weight = _move_segments(w, m, b, ap, ad, price)
+        mu += pair
+        total = like(w.wide, weight)
         for i in range(n):
-            _move_state(s[i], last[i], acc)
-        for j in range(of.size):
-            _move_box(boxes[t, j], acc, m, s[of[j]])
-        for k in range(lanes):
-            m[INV_S + k] = 1.0 / m[INV_S + k]
-            m[RESIDUAL + k] += m[BALANCE + k]
-        for i in range(n):
-            move_store(s[i], after[i], acc)
-            predict_mean(m, s[i], last[i])
-        predict_x(m, s, t, n, x)
-        measure(s, x[t], n, column)
+            own, mine = s + i * STORE * L, o + i * WIDE * L
+            pair, pi = _move_store(w, own, own - of_store, own + of_store, mine, mine + of_wide, ap, ad)
+            mu += pair
+            pair, given, pulled = _move_device(w, i, at, b, own, mine, ap, ad, price, pi)
+            mu, balance, pull = mu + pair, balance + given, pull + pulled
+            total += get(w.scratch, i * SCRATCH * L + OWN)
+        inv_s = 1.0 / total
+        pull += balance
+        put(w.meter, m + BALANCE, balance)
+        put(w.wide, o - WIDE_METER * L + PULL, pull)
+        put(w.wide, o - WIDE_METER * L + INV_S, inv_s)
+        predict_mean(w, s, o, o - of_wide, n, pull * inv_s)
+        predict_x(w, s, o, p, n, weight, inv_s)
+        measure(w, s, o, p, n)
+    put(w.acc, MU, mu)
+
+
+# Backwards: the affine direction ---------------------------------------------------------------------------------
+
+
+@inlined
+def _price(w: Any, m: int, o: int, n: int) -> Any:
+    """Change of the balance's multiplier from those of the states."""
+    change = get(w.wide, o - WIDE_METER * L + PULL)
+    for i in range(n):
+        change -= get(w.wide, o + i * WIDE * L + GYZ) * get(w.wide, o + i * WIDE * L + DPI)
+    change = change * get(w.wide, o - WIDE_METER * L + INV_S)
+    put(w.meter, m + DLAMBDA, change)
+    return change
+
+
+@inlined
+def _affine_step(w: Any, at: Any, t: int, sums: tuple[Any, Any, Any, Any]) -> tuple[Any, Any, Any, Any]:
+    n, o = at.size - 1, wide_rows(at, t)
+    m, b, s, p = _offsets(at, t)
+    most_p, most_d, a, c = sums
+    smooth(w, s, s + n * STORE * L, o, wide_rows(at, t + 1), p, n)
+    price = _price(w, m, o, n)
+    for j in range(SEGMENTS):
+        own = b + j * BOX * L
+        q, d, da, dc = affine_box(w.boxes, own, get(w.boxes, own + SIGMA) * price)
+        most_p, most_d, a, c = greater(most_p, q), greater(most_d, d), a + da, c + dc
+    for i in range(n):
+        store = s + i * STORE * L
+        ds, pi = get(w.stores, store + DS), get(w.wide, o + i * WIDE * L + DPI)
+        q, d, da, dc = affine_bound(w.stores, store + LOW, store + INV_L, store + DQL, ds)
+        most_p, most_d, a, c = greater(most_p, q), greater(most_d, d), a + da, c + dc
+        q, d, da, dc = affine_bound(w.stores, store + HIGH, store + INV_H, store + DQH, -ds)
+        most_p, most_d, a, c = greater(most_p, q), greater(most_d, d), a + da, c + dc
+        for j in range(at[i], at[i + 1]):
+            own = b + j * BOX * L
+            rise = get(w.boxes, own + GAIN) * pi + get(w.boxes, own + SIGMA) * price
+            q, d, da, dc = affine_box(w.boxes, own, rise)
+            most_p, most_d, a, c = greater(most_p, q), greater(most_d, d), a + da, c + dc
+    return most_p, most_d, a, c
 
 
 @compiled
-def _affine_box(b: Array, m: Array, s: Array, acc: Array) -> None:
-    """Affine direction, its step ratios and the sums that give the complementarity after it."""
-    lanes = acc.size // ACC
-    for k in range(lanes):
-        pi, price = s[PI + k] + s[DPI + k], m[LAMBDA + k] + m[DLAMBDA + k]
-        dv = -(b[COST + k] + b[CURVE + k] * b[V + k] + b[GAIN + k] * pi + b[SIGMA + k] * price) * b[INV_D + k]
-        b[DV + k] = dv
-        low, high = dv * b[RL + k], dv * b[RU + k]
-        up = max(low, -high)
-        down = max(-low, high)
-        acc[RATIO_P + k] = max(acc[RATIO_P + k], down)
-        acc[RATIO_D + k] = max(acc[RATIO_D + k], 1.0 + up)
-        dzl, dzu = -b[ZL + k] * (1.0 + low), -b[ZU + k] * (1.0 - high)
-        acc[SUM_A + k] += dv * (b[ZL + k] - b[ZU + k])
-        acc[SUM_B + k] += dv * (dzl - dzu)
-
-
-@compiled
-def _affine(meter: Array, boxes: Array, stores: Array, x: Array, beyond: Array, of: Array, acc: Array) -> None:
-    steps, n = meter.shape[0], x.shape[1]
+def _affine(w: Any, at: Any, steps: int, pairs: float) -> None:
+    """The affine direction, and from the complementarity after it the corrector's target."""
+    none = fill(w.acc, 0.0)
+    sums = (none, none, none, none)
     for t in range(steps - 1, -1, -1):
-        m, s = meter[t], stores[t]
-        smooth(s, stores[t + 1] if t < steps - 1 else beyond, x[t], n)
-        price(m, s, n)
-        for i in range(n):
-            affine_store(s[i], acc)
-        for j in range(of.size):
-            _affine_box(boxes[t, j], m, s[of[j]], acc)
+        sums = _affine_step(w, at, t, sums)
+    most_p, most_d, a, c = sums
+    ap, ad, total = 1.0 / greater(most_p, 1.0), 1.0 / greater(most_d, 1.0), get(w.acc, MU)
+    after = total + ap * a - ad * (total + a) + ap * ad * c
+    share = greater(after / total, 0.0)
+    put(w.acc, TARGET, greater(share * share * share, _LEAST_SIGMA) * total * (1.0 / pairs))
+
+
+# Forwards: the corrector's right-hand side -----------------------------------------------------------------------
+
+
+@inlined
+def _correct_store(w: Any, s: int, target: Any) -> Any:
+    """The storage's pull after both bounds are corrected; its multiplier."""
+    stores = w.stores
+    ds = get(stores, s + DS)
+    hl = correct_bound(stores, s + LOW, s + INV_L, s + DQL, ds, target)
+    hh = correct_bound(stores, s + HIGH, s + INV_H, s + DQH, -ds, target)
+    put(stores, s + ETA, get(stores, s + DUAL) + hl - hh)
+    return get(stores, s + PI)
 
 
 @compiled
-def _correct_box(b: Array, m: Array, s: Array, acc: Array) -> None:
-    """Right-hand side of the corrector: centring and the affine step's second-order error."""
-    lanes = acc.size // ACC
-    for k in range(lanes):
-        dv, rl, ru = b[DV + k], b[RL + k], b[RU + k]
-        dzl, dzu = -b[ZL + k] * (1.0 + dv * rl), -b[ZU + k] * (1.0 - dv * ru)
-        tl = (acc[TARGET + k] - dv * dzl) * rl
-        tu = (acc[TARGET + k] + dv * dzu) * ru
-        b[DZL + k], b[DZU + k] = tl, tu
-        sigma, gain = b[SIGMA + k], b[GAIN + k]
-        pull = (
-            -(b[COST + k] + b[CURVE + k] * b[V + k] - tl + tu + gain * s[PI + k] + sigma * m[LAMBDA + k]) * b[INV_D + k]
-        )
-        m[RESIDUAL + k] += sigma * pull
-        s[YHAT + k] += gain * pull
-
-
-@compiled
-def _correct(
-    meter: Array, boxes: Array, stores: Array, x: Array, first: Array, of: Array, acc: Array, column: Array
-) -> None:
-    lanes = acc.size // ACC
-    steps, n = meter.shape[0], x.shape[1]
+def _correct(w: Any, at: Any, steps: int) -> None:
+    n, target = at.size - 1, get(w.acc, TARGET)
     for t in range(steps):
-        m, s = meter[t], stores[t]
-        for k in range(lanes):
-            m[RESIDUAL + k] = m[BALANCE + k]
-        for i in range(n + 1):
-            si = s[i]
-            for k in range(lanes):
-                si[YHAT + k] = 0.0
-        for j in range(of.size):
-            _correct_box(boxes[t, j], m, s[of[j]], acc)
+        m, b, s, p = _offsets(at, t)
+        o = wide_rows(at, t)
+        price, pull, curve = get(w.meter, m + LAMBDA), get(w.meter, m + BALANCE), get(w.meter, m + CURVE)
+        for j in range(SEGMENTS):
+            own = b + j * BOX * L
+            sigma = get(w.boxes, own + SIGMA)
+            slope = get(w.boxes, own + COST) + curve * get(w.boxes, own + V) + sigma * price
+            pull += sigma * correct_box(w.boxes, own, slope, target)
+            curve = fill(w.acc, 0.0)
         for i in range(n):
-            correct_store(s[i], acc)
-            predict_mean(m, s[i], stores[t - 1, i] if t > 0 else first[i])
-        hear(s, x[t], n, column)
+            pi, yhat = _correct_store(w, s + i * STORE * L, target), fill(w.acc, 0.0)
+            for j in range(at[i], at[i + 1]):
+                own = b + j * BOX * L
+                sigma, gain = get(w.boxes, own + SIGMA), get(w.boxes, own + GAIN)
+                move = correct_box(w.boxes, own, get(w.boxes, own + COST) + gain * pi + sigma * price, target)
+                pull, yhat = pull + sigma * move, yhat + gain * move
+            put(w.scratch, i * SCRATCH * L + YHAT, yhat)
+        put(w.wide, o - WIDE_METER * L + PULL, pull)
+        predict_mean(w, s, o, wide_rows(at, t - 1), n, pull * get(w.wide, o - WIDE_METER * L + INV_S))
+        hear(w, s, o, p, n)
+
+
+# Backwards: the step ---------------------------------------------------------------------------------------------
+
+
+@inlined
+def _final_step(w: Any, at: Any, t: int, most_p: Any, most_d: Any) -> tuple[Any, Any]:
+    n, o = at.size - 1, wide_rows(at, t)
+    m, b, s, p = _offsets(at, t)
+    smooth(w, s, s + n * STORE * L, o, wide_rows(at, t + 1), p, n)
+    price = _price(w, m, o, n)
+    for j in range(SEGMENTS):
+        own = b + j * BOX * L
+        q, d = final_box(w.boxes, own, get(w.boxes, own + SIGMA) * price)
+        most_p, most_d = greater(most_p, q), greater(most_d, d)
+    for i in range(n):
+        store = s + i * STORE * L
+        ds, pi = get(w.stores, store + DS), get(w.wide, o + i * WIDE * L + DPI)
+        q, d = final_bound(w.stores, store + LOW, store + INV_L, store + DQL, ds)
+        most_p, most_d = greater(most_p, q), greater(most_d, d)
+        q, d = final_bound(w.stores, store + HIGH, store + INV_H, store + DQH, -ds)
+        most_p, most_d = greater(most_p, q), greater(most_d, d)
+        for j in range(at[i], at[i + 1]):
+            own = b + j * BOX * L
+            rise = get(w.boxes, own + GAIN) * pi + get(w.boxes, own + SIGMA) * price
+            q, d = final_box(w.boxes, own, rise)
+            most_p, most_d = greater(most_p, q), greater(most_d, d)
+    return most_p, most_d
 
 
 @compiled
-def _final_box(b: Array, m: Array, s: Array, acc: Array) -> None:
-    """The step's direction in all parts, and how far it may be followed."""
-    lanes = acc.size // ACC
-    for k in range(lanes):
-        tl, tu, rl, ru, zl, zu = b[DZL + k], b[DZU + k], b[RL + k], b[RU + k], b[ZL + k], b[ZU + k]
-        pi, price = s[PI + k] + s[DPI + k], m[LAMBDA + k] + m[DLAMBDA + k]
-        slope = b[COST + k] + b[CURVE + k] * b[V + k]
-        dv = -(slope - tl + tu + b[GAIN + k] * pi + b[SIGMA + k] * price) * b[INV_D + k]
-        low, high = dv * rl, dv * ru
-        dzl, dzu = tl - zl - zl * low, tu - zu + zu * high
-        b[DV + k], b[DZL + k], b[DZU + k] = dv, dzl, dzu
-        acc[RATIO_P + k] = max(acc[RATIO_P + k], max(-low, high))
-        inverse = -1.0 / (zl * zu)
-        acc[RATIO_D + k] = max(acc[RATIO_D + k], max(dzl * zu * inverse, dzu * zl * inverse))
-
-
-@compiled
-def _final(meter: Array, boxes: Array, stores: Array, x: Array, beyond: Array, of: Array, acc: Array) -> None:
-    steps, n = meter.shape[0], x.shape[1]
+def _final(w: Any, at: Any, steps: int) -> None:
+    most_p, most_d = fill(w.acc, _LEAST), fill(w.acc, _LEAST)
     for t in range(steps - 1, -1, -1):
-        m, s = meter[t], stores[t]
-        smooth(s, stores[t + 1] if t < steps - 1 else beyond, x[t], n)
-        price(m, s, n)
-        for i in range(n):
-            final_store(s[i], acc)
-        for j in range(of.size):
-            _final_box(boxes[t, j], m, s[of[j]], acc)
+        most_p, most_d = _final_step(w, at, t, most_p, most_d)
+    goes_on = 1.0 - get(w.acc, SETTLED)
+    ap, ad = goes_on * lesser(_TO_BOUNDARY / most_p, 1.0), goes_on * lesser(_TO_BOUNDARY / most_d, 1.0)
+    put(w.acc, ALPHA_P, ap)
+    put(w.acc, ALPHA_D, ad)
+    put(w.acc, INFEASIBLE, get(w.acc, INFEASIBLE) * (1.0 - ap))
 
 
 @compiled
-def _aim(acc: Array, pairs: float) -> None:
-    lanes = acc.size // ACC
-    for k in range(lanes):
-        ap, ad = min(1.0, 1.0 / max(acc[RATIO_P + k], 1e-9)), min(1.0, 1.0 / max(acc[RATIO_D + k], 1e-9))
-        total, a, b = acc[MU + k], acc[SUM_A + k], acc[SUM_B + k]
-        after = total + ap * a + ad * (-total - a) + ap * ad * b
-        share = max(after / total, 0.0)
-        sigma = max(share * share * share, _LEAST_SIGMA)
-        acc[TARGET + k] = sigma * total / pairs
-        acc[RATIO_P + k] = 0.0
-        acc[RATIO_D + k] = 0.0
-
-
-@compiled
-def newton_step(
-    meter: Array, boxes: Array, stores: Array, x: Array, first: Array, beyond: Array, of: Any, acc: Array, column: Array
-) -> None:
-    """Find the next step of every home whose iterate `factor` has just updated.
-
-    `first` (n, STORE * L) holds the states before the first step in its row S, `beyond` (n + 1, STORE * L) zeros; `acc`
-    (ACC * L) and `column` ((n + 3) * L) are scratch. A home with SETTLED = 1 in `acc` stands still.
-    """
-    lanes = acc.size // ACC
-    _affine(meter, boxes, stores, x, beyond, of, acc)
-    _aim(acc, meter.shape[0] * (2.0 * of.size + 4.0 * x.shape[1]))
-    _correct(meter, boxes, stores, x, first, of, acc, column)
-    _final(meter, boxes, stores, x, beyond, of, acc)
-    for k in range(lanes):
-        goes_on = 1.0 - acc[SETTLED + k]
-        acc[ALPHA_P + k] = goes_on * min(1.0, _TO_BOUNDARY / max(acc[RATIO_P + k], 1e-9))
-        acc[ALPHA_D + k] = goes_on * min(1.0, _TO_BOUNDARY / max(acc[RATIO_D + k], 1e-9))
-        acc[INFEASIBLE + k] *= 1.0 - acc[ALPHA_P + k]
+def newton_step(w: Any, at: Any, steps: int) -> None:
+    """Find the next step of every home whose iterate `factor` has just updated; one with SETTLED = 1 stands still."""
+    pairs = steps * (2.0 * at[-1] + 4.0 * (at.size - 1))
+    _affine(w, at, steps, pairs)
+    _correct(w, at, steps)
+    _final(w, at, steps)

@@ -1,148 +1,149 @@
 """Filter and smoother over the steps: what is left of a Newton step once powers and balance are eliminated.
 
-A state's mean is its change, its covariance `x` what the eliminated powers leave open; bounds are measurements.
+A state's mean is its change, its covariance `x` what the eliminated powers leave open; bounds are measurements. `x` is
+symmetric: row `i` of its lower triangle begins at triangle(i). Offsets: `s` of the step's storages, `o` of their wide
+rows, `p` of the covariance.
+
+In double precision, as the powers that answer the changes of the prices are: late in a solve a variance is 1e6 times
+what a state may change, and what single precision loses of it no later step brings back.
 """
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
-from xapps.hems_load.solver.compiled import compiled
+from xapps.hems_load.solver.compiled import inlined
+from xapps.hems_load.solver.lanes import get, greater, put
 from xapps.hems_load.solver.layout import (
-    DLAMBDA,
+    CARRY,
+    DET,
     DPI,
     DS,
     ETA,
     FLOW,
     GYY,
     GYZ,
-    INV_S,
     KEEP,
-    METER,
-    RESIDUAL,
+    OWN,
+    SCRATCH,
     STORE,
+    WIDE,
     YHAT,
     D,
     L,
     M,
-)
+)  # fmt: skip
 
-__all__ = ["hear", "measure", "predict_mean", "predict_x", "price", "smooth"]
+__all__ = ["hear", "measure", "predict_mean", "predict_x", "smooth"]
 
-Array = NDArray[np.float64]
-
-
-@compiled
-def predict_mean(m: Array, s: Array, last: Array) -> None:
-    """Mean of the state's change before its bounds are heard; `last` is the storage's row of the step before."""
-    lanes = m.size // METER
-    for k in range(lanes):
-        drive = s[YHAT + k] + s[FLOW + k] - s[GYZ + k] * m[RESIDUAL + k] * m[INV_S + k]
-        s[M + k] = s[KEEP + k] * last[M + k] + drive
+LEAST_SHARE = 1e-12
+"""Of a variance, what a measurement of another storage leaves at least: rounding may leave less."""
 
 
-@compiled
-def predict_x(m: Array, s: Array, t: int, n: int, x: Array) -> None:
-    """Covariance of the states before their bounds are heard."""
-    lanes = m.size // METER
+@inlined
+def _entry(i: int, j: int) -> int:
+    """Offset of x[i, j], i >= j."""
+    return (i * (i + 1) // 2 + j) * L
+
+
+@inlined
+def _either(i: int, j: int) -> int:
+    return _entry(i, j) if i >= j else _entry(j, i)
+
+
+@inlined
+def predict_mean(w: Any, s: int, o: int, before: int, n: int, pull: Any) -> None:
+    """Mean of the states' changes before their bounds are heard; `pull` is the balance's residual over its weight.
+
+    `before` is the offset of the wide rows of the step before.
+    """
+    stores, wide, scratch = w.stores, w.wide, w.scratch
     for i in range(n):
-        si = s[i]
+        own, mine = s + i * STORE * L, o + i * WIDE * L
+        drive = get(scratch, i * SCRATCH * L + YHAT) + get(stores, own + FLOW) - get(wide, mine + GYZ) * pull
+        put(wide, mine + M, get(stores, own + KEEP) * get(wide, before + i * WIDE * L + M) + drive)
+
+
+@inlined
+def predict_x(w: Any, s: int, o: int, p: int, n: int, weight: Any, inv_s: Any) -> None:
+    """Covariance of the states before their bounds are heard; the one of the step before is at `p` less a matrix.
+
+    `weight` is the meter's share of 1 / inv_s. A storage's own variance is summed from positive parts alone.
+    """
+    stores, wide, x, scratch = w.stores, w.wide, w.x, w.scratch
+    before = p - _entry(n, 0)
+    for i in range(n):
+        keep, pulled = get(stores, s + i * STORE * L + KEEP), get(wide, o + i * WIDE * L + GYZ) * inv_s
+        for j in range(i):
+            at = _entry(i, j)
+            kept = keep * get(stores, s + j * STORE * L + KEEP) * get(x, before + at)
+            put(x, p + at, kept - pulled * get(wide, o + j * WIDE * L + GYZ))
+        rest = weight
         for j in range(n):
-            sj, row = s[j], x[t, i]
-            if t > 0:
-                before = x[t - 1, i]
-                for k in range(lanes):
-                    row[j * L + k] = si[KEEP + k] * before[j * L + k] * sj[KEEP + k]
-            else:
-                for k in range(lanes):
-                    row[j * L + k] = 0.0
-            for k in range(lanes):
-                row[j * L + k] -= si[GYZ + k] * sj[GYZ + k] * m[INV_S + k]
-        for k in range(lanes):
-            x[t, i, i * L + k] += si[GYY + k]
+            if j != i:
+                rest += get(scratch, j * SCRATCH * L + OWN)
+        at, mine = _entry(i, i), i * SCRATCH * L
+        new = (get(scratch, mine + GYY) * rest + get(scratch, mine + DET)) * inv_s
+        put(x, p + at, keep * keep * get(x, before + at) + new)
 
 
-@compiled
-def _downdate(x: Array, i: int, column: Array, gain: Array, left: Array) -> None:
-    """Covariance after storage `i` is measured; its own row is divided, not differenced."""
-    n, lanes, own = x.shape[0], left.size, x[i]
-    for j in range(n):
-        row, mine = x[j], column[j * L : (j + 1) * L]
-        for h in range(n):
-            other = column[h * L : (h + 1) * L]
-            for k in range(lanes):
-                row[h * L + k] -= mine[k] * other[k] * gain[k]
-    for j in range(n):
-        row, mine = x[j], column[j * L : (j + 1) * L]
-        for k in range(lanes):
-            row[i * L + k] = mine[k] * left[k]
-        for k in range(lanes):
-            own[j * L + k] = mine[k] * left[k]
-
-
-@compiled
-def measure(s: Array, x: Array, n: int, column: Array) -> None:
+@inlined
+def measure(w: Any, s: int, o: int, p: int, n: int) -> None:
     """Hear the bounds of each storage in turn: a scalar measurement with information D."""
-    lanes = s.shape[1] // STORE
-    left, gain, pull = column[n * L : (n + 1) * L], column[(n + 1) * L : (n + 2) * L], column[(n + 2) * L :]
+    stores, wide, x, column = w.stores, w.wide, w.x, w.column
     for i in range(n):
-        si, own = s[i], x[i]
-        for k in range(lanes):
-            inverse = 1.0 / (1.0 + si[D + k] * own[i * L + k])
-            left[k] = inverse
-            gain[k] = si[D + k] * inverse
-            pull[k] = (si[ETA + k] - si[D + k] * si[M + k]) * inverse
+        own, mine = s + i * STORE * L, o + i * WIDE * L + M
+        d, eta, mean, variance = get(stores, own + D), get(stores, own + ETA), get(wide, mine), get(x, p + _entry(i, i))
+        left = 1.0 / (1.0 + d * variance)
+        gain, pull = d * left, (eta - d * mean) * left
+        put(wide, mine, (mean + variance * eta) * left)
+        put(x, p + _entry(i, i), variance * left)
         for j in range(n):
-            row, sj = x[j], s[j]
-            for k in range(lanes):
-                column[j * L + k] = row[i * L + k]
-                sj[M + k] += row[i * L + k] * pull[k]
-        _downdate(x, i, column, gain, left)
+            if j != i:
+                at, other = p + _either(i, j), o + j * WIDE * L + M
+                share = get(x, at)
+                put(column, j * L, share)
+                put(x, at, share * left)
+                put(wide, other, get(wide, other) + share * pull)
+        for j in range(n):
+            if j != i:
+                shared = get(column, j * L) * gain
+                for h in range(j):
+                    if h != i:
+                        at = p + _entry(j, h)
+                        put(x, at, get(x, at) - shared * get(column, h * L))
+                at = p + _entry(j, j)
+                known = get(x, at)
+                put(x, at, greater(known - shared * get(column, j * L), LEAST_SHARE * known))
 
 
-@compiled
-def hear(s: Array, x: Array, n: int, column: Array) -> None:
+@inlined
+def hear(w: Any, s: int, o: int, p: int, n: int) -> None:
     """The mean after the bounds are heard, with the covariance that the factorisation left."""
-    lanes = s.shape[1] // STORE
+    stores, wide, x, column = w.stores, w.wide, w.x, w.column
     for i in range(n):
-        si = s[i]
-        for k in range(lanes):
-            column[i * L + k] = si[ETA + k] - si[D + k] * si[M + k]
+        own = s + i * STORE * L
+        put(column, i * L, get(stores, own + ETA) - get(stores, own + D) * get(wide, o + i * WIDE * L + M))
     for i in range(n):
-        si = s[i]
+        mine = o + i * WIDE * L + M
+        mean = get(wide, mine)
         for j in range(n):
-            row, news = x[i], column[j * L : (j + 1) * L]
-            for k in range(lanes):
-                si[M + k] += row[j * L + k] * news[k]
+            mean += get(x, p + _either(i, j)) * get(column, j * L)
+        put(wide, mine, mean)
 
 
-@compiled
-def smooth(s: Array, after: Array, x: Array, n: int) -> None:
-    """Changes of states and multipliers of one step from those of the step `after`."""
-    lanes = s.shape[1] // STORE
+@inlined
+def smooth(w: Any, s: int, after: int, o: int, later: int, p: int, n: int) -> None:
+    """Changes of states and multipliers of one step from those of the next, at `after` and `later` (wide rows)."""
+    stores, wide, x, scratch = w.stores, w.wide, w.x, w.scratch
     for i in range(n):
-        si, row = s[i], x[i]
-        for k in range(lanes):
-            si[DS + k] = si[M + k]
+        carried = get(stores, after + i * STORE * L + KEEP) * get(wide, later + i * WIDE * L + DPI)
+        put(scratch, i * SCRATCH * L + CARRY, carried)
+    for i in range(n):
+        own, mine = s + i * STORE * L, o + i * WIDE * L
+        change = get(wide, mine + M)
         for j in range(n):
-            sj = after[j]
-            for k in range(lanes):
-                si[DS + k] -= row[j * L + k] * sj[KEEP + k] * sj[DPI + k]
-        sj = after[i]
-        for k in range(lanes):
-            si[DPI + k] = si[D + k] * si[DS + k] - si[ETA + k] + sj[KEEP + k] * sj[DPI + k]
-
-
-@compiled
-def price(m: Array, s: Array, n: int) -> None:
-    """Change of the balance's multiplier from those of the states."""
-    lanes = m.size // METER
-    for k in range(lanes):
-        m[DLAMBDA + k] = m[RESIDUAL + k]
-    for i in range(n):
-        si = s[i]
-        for k in range(lanes):
-            m[DLAMBDA + k] -= si[GYZ + k] * si[DPI + k]
-    for k in range(lanes):
-        m[DLAMBDA + k] *= m[INV_S + k]
+            change -= get(x, p + _either(i, j)) * get(scratch, j * SCRATCH * L + CARRY)
+        put(stores, own + DS, change)
+        carried = get(scratch, i * SCRATCH * L + CARRY)
+        put(wide, mine + DPI, get(stores, own + D) * change - get(stores, own + ETA) + carried)

@@ -2,29 +2,48 @@
 
 from __future__ import annotations
 
+from xapps.hems_load.solver.lanes import LANES
+
 __all__ = [
-    "ACC", "ALPHA_D", "ALPHA_P", "BALANCE", "BASE", "BOX", "COST", "CST", "CURVE", "D", "DKH", "DKL", "DLAMBDA",
-    "DPI", "DQH", "DQL", "DRIFT", "DS", "DUAL", "DV", "DZL", "DZU", "ETA", "FLOW", "GAIN", "GYY", "GYZ", "HH",
-    "HI", "HIGH", "HL", "INFEASIBLE", "INV_D", "INV_S", "KEEP", "KEPT", "KH", "KL", "LAMBDA", "LANES", "LOW",
-    "M", "METER", "MU", "PI", "RATIO_D", "RATIO_P", "RESIDUAL", "RHO_H", "RHO_L", "RL", "RU", "S", "SETTLED",
-    "SIGMA", "SKH", "SKL", "STORE", "SUM_A", "SUM_B", "TARGET", "V", "YHAT", "ZL", "ZQH", "ZQL", "ZU", "L",
+    "ACC", "ALPHA_D", "ALPHA_P", "BALANCE", "BASE", "BOX", "CARRY", "COST", "CURVE", "D", "DET", "DISTANCE", "DK",
+    "DKH", "DKL", "DLAMBDA", "DPI", "DQ", "DQH", "DQL", "DRIFT", "DS", "DUAL", "DV", "DZL", "DZU", "ETA", "FLOW",
+    "GAIN", "GYY", "GYZ", "HIGH", "INFEASIBLE", "INV_D", "INV_H", "INV_L", "INV_S", "KEEP", "KEPT", "L", "LAMBDA",
+    "LANES", "LOW", "M", "METER", "MU", "OWN", "PI", "PULL", "RL", "RU", "S", "SCRATCH", "SETTLED", "SIGMA", "SLACK",
+    "STORE", "TARGET", "UP", "V", "WIDE", "WIDE_METER", "YHAT", "Z", "ZL", "ZS", "ZU", "triangle",
 ]  # fmt: skip
 
-LANES = 8
 L = LANES
 # Rows of a step of the meter: data, then what an iteration keeps.
-METER = 6
-BASE, LAMBDA, BALANCE, RESIDUAL, INV_S, DLAMBDA = (n * L for n in range(METER))
-# Rows of a box: iterate, data, then what an iteration keeps.
-BOX = 14
-V, ZL, ZU, HI, COST, SIGMA, GAIN, CURVE, RL, RU, INV_D, DV, DZL, DZU = (n * L for n in range(BOX))
-# Rows of a storage: iterate, data, then what an iteration keeps.
-STORE = 31
+METER = 5
+BASE, CURVE, LAMBDA, BALANCE, DLAMBDA = (n * L for n in range(METER))
+# Rows of a box: iterate (power, room above it, duals of both bounds), data, then what an iteration keeps.
+BOX = 13
+V, UP, ZL, ZU, COST, SIGMA, GAIN, RL, RU, INV_D, DV, DZL, DZU = (n * L for n in range(BOX))
+# Rows of a storage: iterate (state, multiplier, four for each bound), data, then what an iteration keeps.
+STORE = 23
 (
-    S, PI, SKL, ZQL, SKH, ZQH,
-    LOW, HIGH, RHO_L, RHO_H, CST, KEEP, DRIFT,
-    DUAL, FLOW, D, ETA, M, GYY, GYZ, YHAT, KL, KH, HL, HH, DS, DPI, DQL, DQH, DKL, DKH,
+    S, PI, LOW, _, _, _, HIGH, _, _, _,
+    KEEP, DRIFT,
+    DUAL, ETA, FLOW, D, INV_L, INV_H, DS, DQL, DKL, DQH, DKH,
 ) = (n * L for n in range(STORE))  # fmt: skip
+# What the filter carries from step to step, in double precision: of a storage ...
+WIDE = 3
+M, GYZ, DPI = (n * L for n in range(WIDE))
+# ... and, before the storages of a step, of the meter.
+WIDE_METER = 2
+PULL, INV_S = (n * L for n in range(WIDE_METER))
+# Rows of a bound from LOW or HIGH on: slack and its dual, distance kept (slack included) and its dual ...
+SLACK, ZS, DISTANCE, Z = (n * L for n in range(4))
+# ... and from DQL or DQH on: changes of dual and slack, in between what the corrector aims at.
+DQ, DK = 0, L
+# Rows of a storage that live only within a step.
+SCRATCH = 5
+OWN, GYY, DET, YHAT, CARRY = (n * L for n in range(SCRATCH))
 # Rows of the block's accumulators.
-ACC = 11
-MU, ALPHA_P, ALPHA_D, RATIO_P, RATIO_D, SUM_A, SUM_B, TARGET, INFEASIBLE, SETTLED, KEPT = (n * L for n in range(ACC))
+ACC = 7
+MU, ALPHA_P, ALPHA_D, TARGET, INFEASIBLE, SETTLED, KEPT = (n * L for n in range(ACC))
+
+
+def triangle(n: int) -> int:
+    """Rows of a symmetric matrix of `n` storages: the lower triangle, one row of it after the other."""
+    return n * (n + 1) // 2

@@ -71,6 +71,11 @@ class Storages(NamedTuple):
     curve: Floats
     """(N, T) rise of the import's price with its power [EUR/kW^2 over the step]."""
 
+    @property
+    def first_box(self) -> NDArray[np.int64]:
+        """(n + 1,) first box of each storage, inlet before outlet; the last entry is the number of boxes."""
+        return np.searchsorted(self.of[SEGMENTS:], np.arange(self.low.shape[0] + 1)) + SEGMENTS
+
 
 def device_names(problem: FleetProblem) -> tuple[str, ...]:
     """The storages of `problem` in their order."""
