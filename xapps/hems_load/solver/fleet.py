@@ -23,7 +23,7 @@ Singles = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 KINDS = ("battery", "ev", "heat_pump", "appliances")
-CHUNK = 128
+CHUNK = 256
 """Homes that a thread takes at a time: eight blocks."""
 
 
@@ -210,26 +210,25 @@ def _groups(problem: FleetProblem) -> list[tuple[Ints, tuple[str, ...]]]:
 def _solve_chunk(fleet: FleetProblem, job: _Job, warm: WarmStart | None, shift: int, effort: Effort) -> _Part:
     chunk = _Chunk.of(fleet, job)
     runs, hours = chunk.problem.shiftable, chunk.problem.hours
-    kept = None if warm is None else _kept(warm, job, shift)
+    known = None if warm is None else _kept(warm, job)
+    last = None if known is None else (known, shift)
     if runs is not None and runs.power_kw.any():
         if warm is not None:
             price = _shifted(warm.price[job.rows], shift).astype(np.float64)
         else:
             guess = as_storages(chunk.problem, chunk.load_kw + smeared_load(runs, hours))
-            rough = _run(guess, kept, replace(effort, gap_eur=effort.kept_gap_eur))
-            kept, price = rough.kept, rough.price / hours
+            rough = _run(guess, last, replace(effort, gap_eur=effort.kept_gap_eur))
+            last, price = (rough.kept, 0), rough.price / hours
         chunk = chunk.with_runs(choose_starts(runs, hours, price))
     storages = as_storages(chunk.problem, chunk.load_kw)
-    return _settled(chunk, storages, _run(storages, kept, effort))
+    return _settled(chunk, storages, _run(storages, last, effort))
 
 
-def _kept(warm: WarmStart, job: _Job, shift: int) -> Singles | None:
-    """Iterates of the job's homes, as seen `shift` steps later; None where others had these kinds last time."""
+def _kept(warm: WarmStart, job: _Job) -> Singles | None:
+    """Iterates of the job's homes; None where others had these kinds last time."""
     known, iterates = warm.groups.get(job.kinds, (job.rows[:0], None))
     own = slice(job.first, job.first + job.rows.size)
-    if iterates is None or not np.array_equal(known[own], job.rows):
-        return None
-    return _shifted(iterates[own], shift)
+    return None if iterates is None or not np.array_equal(known[own], job.rows) else iterates[own]
 
 
 def _shifted(values: Singles, shift: int) -> Singles:
@@ -238,17 +237,18 @@ def _shifted(values: Singles, shift: int) -> Singles:
     return np.asarray(np.take(values, np.minimum(np.arange(steps) + shift, steps - 1), axis=-1))
 
 
-def _run(s: Storages, kept: Singles | None, effort: Effort) -> _Solution:
+def _run(s: Storages, last: tuple[Singles, int] | None, effort: Effort) -> _Solution:
+    """Solve from the iterates and the number of steps since then in `last`, or from none."""
     n, homes, steps = s.low.shape
     boxes = s.of.size
-    warm = kept is not None
-    if kept is None:
-        kept = np.zeros((homes, kept_rows(n), steps), dtype=np.float32)
-    power, price = np.zeros((boxes - SEGMENTS, homes, steps)), np.zeros((homes, steps))
+    kept = np.empty((homes, kept_rows(n), steps), dtype=np.float32)
+    shift, mu = -1, effort.cold_mu
+    if last is not None:
+        kept[:], shift, mu = last[0], last[1], effort.warm_mu
+    power, price = np.empty((boxes - SEGMENTS, homes, steps)), np.empty((homes, steps))
     taken = np.zeros(homes, dtype=np.int64)
     work, gaps = Workspace.of(steps, boxes, n), np.array([effort.gap_eur, effort.kept_gap_eur])
-    mu = effort.warm_mu if warm else effort.cold_mu
-    solve_homes(s, work, s.first_box, kept, warm, effort.most_steps, gaps, mu, power, price, taken)
+    solve_homes(s, work, s.first_box, kept, shift, effort.most_steps, gaps, mu, power, price, taken)
     return _Solution(power, price, taken, kept)
 
 

@@ -63,6 +63,7 @@ from xapps.hems_load.solver.layout import (
     PI,
     PULL,
     SCRATCH,
+    SEGMENTS,
     SETTLED,
     SIGMA,
     STORE,
@@ -77,9 +78,8 @@ from xapps.hems_load.solver.layout import (
     triangle,
 )  # fmt: skip
 
-__all__ = ["factor", "newton_step", "wide_rows"]
+__all__ = ["factor", "newton_step", "offsets"]
 
-SEGMENTS = 4
 _TO_BOUNDARY = 0.99
 _LEAST_SIGMA = 1e-3
 _LEAST = 1e-9
@@ -87,14 +87,14 @@ _triangle = inlined(triangle)
 
 
 @inlined
-def wide_rows(at: Any, t: int) -> int:
+def _wide(at: Any, t: int) -> int:
     """Where the wide rows of the storages of step `t` begin; the meter's are before them."""
     n = at.size - 1
     return int(((t + 1) * (n * WIDE + WIDE_METER) + WIDE_METER) * L)
 
 
 @inlined
-def _offsets(at: Any, t: int) -> tuple[int, int, int, int]:
+def offsets(at: Any, t: int) -> tuple[int, int, int, int]:
     """Where the meter's rows, those of the first box, of the first storage and of the covariance of step `t` begin."""
     n = at.size - 1
     return t * METER * L, t * at[-1] * BOX * L, (t + 1) * n * STORE * L, (t + 1) * _triangle(n) * L
@@ -172,11 +172,11 @@ def _move_store(w: Any, s: int, before: int, after: int, o: int, later: int, ap:
 @compiled
 def factor(w: Any, at: Any, steps: int) -> None:
     """Take the last step everywhere and factorise; the affine right-hand side goes along, the gap is left in MU."""
-    n, of_store, of_wide = at.size - 1, (at.size - 1) * STORE * L, wide_rows(at, 1) - wide_rows(at, 0)
+    n, of_store, of_wide = at.size - 1, (at.size - 1) * STORE * L, _wide(at, 1) - _wide(at, 0)
     ap, ad, mu = get(w.acc, ALPHA_P), get(w.acc, ALPHA_D), fill(w.acc, 0.0)
     for t in range(steps):
-        m, b, s, p = _offsets(at, t)
-        o = wide_rows(at, t)
+        m, b, s, p = offsets(at, t)
+        o = _wide(at, t)
         price = get(w.meter, m + LAMBDA) + ad * get(w.meter, m + DLAMBDA)
         put(w.meter, m + LAMBDA, price)
         pair, balance, pull, weight = _move_segments(w, m, b, ap, ad, price)
@@ -216,10 +216,10 @@ def _price(w: Any, m: int, o: int, n: int) -> Any:
 
 @inlined
 def _affine_step(w: Any, at: Any, t: int, sums: tuple[Any, Any, Any, Any]) -> tuple[Any, Any, Any, Any]:
-    n, o = at.size - 1, wide_rows(at, t)
-    m, b, s, p = _offsets(at, t)
+    n, o = at.size - 1, _wide(at, t)
+    m, b, s, p = offsets(at, t)
     most_p, most_d, a, c = sums
-    smooth(w, s, s + n * STORE * L, o, wide_rows(at, t + 1), p, n)
+    smooth(w, s, s + n * STORE * L, o, _wide(at, t + 1), p, n)
     price = _price(w, m, o, n)
     for j in range(SEGMENTS):
         own = b + j * BOX * L
@@ -272,8 +272,8 @@ def _correct_store(w: Any, s: int, target: Any) -> Any:
 def _correct(w: Any, at: Any, steps: int) -> None:
     n, target = at.size - 1, get(w.acc, TARGET)
     for t in range(steps):
-        m, b, s, p = _offsets(at, t)
-        o = wide_rows(at, t)
+        m, b, s, p = offsets(at, t)
+        o = _wide(at, t)
         price, pull, curve = get(w.meter, m + LAMBDA), get(w.meter, m + BALANCE), get(w.meter, m + CURVE)
         for j in range(SEGMENTS):
             own = b + j * BOX * L
@@ -290,7 +290,7 @@ def _correct(w: Any, at: Any, steps: int) -> None:
                 pull, yhat = pull + sigma * move, yhat + gain * move
             put(w.scratch, i * SCRATCH * L + YHAT, yhat)
         put(w.wide, o - WIDE_METER * L + PULL, pull)
-        predict_mean(w, s, o, wide_rows(at, t - 1), n, pull * get(w.wide, o - WIDE_METER * L + INV_S))
+        predict_mean(w, s, o, _wide(at, t - 1), n, pull * get(w.wide, o - WIDE_METER * L + INV_S))
         hear(w, s, o, p, n)
 
 
@@ -299,9 +299,9 @@ def _correct(w: Any, at: Any, steps: int) -> None:
 
 @inlined
 def _final_step(w: Any, at: Any, t: int, most_p: Any, most_d: Any) -> tuple[Any, Any]:
-    n, o = at.size - 1, wide_rows(at, t)
-    m, b, s, p = _offsets(at, t)
-    smooth(w, s, s + n * STORE * L, o, wide_rows(at, t + 1), p, n)
+    n, o = at.size - 1, _wide(at, t)
+    m, b, s, p = offsets(at, t)
+    smooth(w, s, s + n * STORE * L, o, _wide(at, t + 1), p, n)
     price = _price(w, m, o, n)
     for j in range(SEGMENTS):
         own = b + j * BOX * L

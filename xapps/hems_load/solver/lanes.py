@@ -18,7 +18,7 @@ from numba.core.typeconv import Conversion
 from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
 from numba.extending import intrinsic, models, register_model
 
-__all__ = ["LANES", "fill", "get", "greater", "lesser", "like", "put"]
+__all__ = ["LANES", "choose", "fill", "get", "greater", "lesser", "like", "put"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 _lowered = cast(Callable[..., Callable[[Function], Function]], lower_builtin)
@@ -207,8 +207,21 @@ def _like(_typing: Any, array: Any, lanes: Any) -> Any:
     return kind(array, lanes), code
 
 
+def _choose(_typing: Any, test: Any, left: Any, right: Any) -> Any:
+    """`left` in the lanes where `test` is above 0, `right` elsewhere; all three of one precision."""
+    kind = test
+
+    def code(_context: Any, builder: Any, _sig: Any, values: Any) -> Any:
+        return builder.select(
+            builder.fcmp_ordered(">", values[0], ir.Constant(kind.vector, [0.0] * LANES)), *values[1:]
+        )
+
+    return kind(test, left, right), code
+
+
 # As the kernels see them: without the compiler's own first argument.
 get: Callable[[Any, Any], Any] = intrinsic(_get)
 put: Callable[[Any, Any, Any], None] = intrinsic(_put)
 fill: Callable[[Any, float], Any] = intrinsic(_fill)
 like: Callable[[Any, Any], Any] = intrinsic(_like)
+choose: Callable[[Any, Any, Any], Any] = intrinsic(_choose)

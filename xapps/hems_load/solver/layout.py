@@ -5,14 +5,17 @@ from __future__ import annotations
 from xapps.hems_load.solver.lanes import LANES
 
 __all__ = [
-    "ACC", "ALPHA_D", "ALPHA_P", "BALANCE", "BASE", "BOX", "CARRY", "COST", "CURVE", "D", "DET", "DISTANCE", "DK",
-    "DKH", "DKL", "DLAMBDA", "DPI", "DQ", "DQH", "DQL", "DRIFT", "DS", "DUAL", "DV", "DZL", "DZU", "ETA", "FLOW",
-    "GAIN", "GYY", "GYZ", "HIGH", "INFEASIBLE", "INV_D", "INV_H", "INV_L", "INV_S", "KEEP", "KEPT", "L", "LAMBDA",
-    "LANES", "LOW", "M", "METER", "MU", "OWN", "PI", "PULL", "RL", "RU", "S", "SCRATCH", "SETTLED", "SIGMA", "SLACK",
-    "STORE", "TARGET", "UP", "V", "WIDE", "WIDE_METER", "YHAT", "Z", "ZL", "ZS", "ZU", "triangle",
+    "ACC", "ALPHA_D", "ALPHA_P", "BALANCE", "BASE", "BOX", "CARRY", "COST", "CURVE", "D", "DET", "DISTANCE",
+    "DK", "DKH", "DKL", "DLAMBDA", "DPI", "DQ", "DQH", "DQL", "DRIFT", "DS", "DUAL", "DV", "DZL", "DZU",
+    "ENTERS", "ETA", "FLOW", "GAIN", "GYY", "GYZ", "HIGH", "INFEASIBLE", "INV_D", "INV_H", "INV_L", "INV_S",
+    "KEEP", "KEPT", "L", "LAMBDA", "LANES", "LOW", "M", "METER", "MU", "OWN", "PI", "PULL", "RL", "RU", "S",
+    "SCRATCH", "SEGMENTS", "SETTLED", "SIGMA", "SLACK", "STORE", "TARGET", "UP", "V", "WIDE", "WIDE_METER",
+    "YHAT", "Z", "ZL", "ZS", "ZU", "triangle",
 ]  # fmt: skip
 
 L = LANES
+SEGMENTS = 4
+"""Boxes of the meter's tariff: import within the contract, beyond it, export, curtailment."""
 # Rows of a step of the meter: data, then what an iteration keeps.
 METER = 5
 BASE, CURVE, LAMBDA, BALANCE, DLAMBDA = (n * L for n in range(METER))
@@ -40,8 +43,8 @@ DQ, DK = 0, L
 SCRATCH = 5
 OWN, GYY, DET, YHAT, CARRY = (n * L for n in range(SCRATCH))
 # Rows of the block's accumulators.
-ACC = 7
-MU, ALPHA_P, ALPHA_D, TARGET, INFEASIBLE, SETTLED, KEPT = (n * L for n in range(ACC))
+ACC = 8
+MU, ALPHA_P, ALPHA_D, TARGET, INFEASIBLE, SETTLED, KEPT, ENTERS = (n * L for n in range(ACC))
 
 
 def triangle(n: int) -> int:

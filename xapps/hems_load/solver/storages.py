@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xapps.hems_load.fleet_problem import Appliances, Battery, Ev, FleetProblem, HeatPump
+from xapps.hems_load.solver.layout import SEGMENTS
 
 __all__ = ["SEGMENTS", "Storages", "as_storages", "device_names"]
 
 Floats = NDArray[np.float64]
 
-SEGMENTS = 4
 IMPORT, OVER, EXPORT, CURTAIL = range(SEGMENTS)
 MOST_OVER_KW = 1e3
 CURTAIL_EUR_PER_KWH = 1e-5

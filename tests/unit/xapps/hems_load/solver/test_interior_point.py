@@ -16,7 +16,7 @@ def solved(problem, gap_eur):
     kept = np.zeros((homes, kept_rows(n), steps), dtype=np.float32)
     power, price = np.zeros((s.of.size - 4, homes, steps)), np.zeros((homes, steps))
     taken, gaps = np.zeros(homes, dtype=np.int64), np.array([gap_eur, gap_eur])
-    solve_homes(s, work, s.first_box, kept, False, 60, gaps, 1e-3, power, price, taken)
+    solve_homes(s, work, s.first_box, kept, -1, 60, gaps, 1e-3, power, price, taken)
     return s, work, price, taken
 
 

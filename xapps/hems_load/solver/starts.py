@@ -1,0 +1,199 @@
+"""Where homes that enter a block begin: powers that satisfy all equations, and duals that agree with prices.
+
+The loader has left, in the lanes that enter, each box's bound in UP, each storage bound's limit in DISTANCE and its
+price in Z; for a warm start also the last solution: LAMBDA, S, PI and the outlets' V. Here they become an iterate near
+the central path for `mu`. `enters` is 1 in the lanes that enter, and nothing changes in the others.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from xapps.hems_load.solver import layout as rows
+from xapps.hems_load.solver.compiled import compiled, inlined
+from xapps.hems_load.solver.interior_point import offsets
+from xapps.hems_load.solver.lanes import choose, fill, get, greater, lesser, put
+
+__all__ = ["start"]
+
+L = rows.L
+SEGMENTS = rows.SEGMENTS
+LEAST_SHARE = 0.003
+"""Of a power's range, what a warm start stays away from its ends."""
+COLD_SHARE = 0.05
+SURE_SHARE = 0.8
+"""Of an inlet's power, what a cold start counts on to reach a bound in time."""
+NEVER = -1e9
+
+
+@inlined
+def _put(array: Any, at: int, lanes: Any, enters: Any) -> None:
+    put(array, at, choose(enters, lanes, get(array, at)))
+
+
+@inlined
+def _put_power(boxes: Any, b: int, power: Any, most: Any, enters: Any) -> None:
+    _put(boxes, b + rows.V, power, enters)
+    _put(boxes, b + rows.UP, most - power, enters)
+
+
+@inlined
+def _clamp(value: Any, low: Any, high: Any) -> Any:
+    return lesser(greater(value, low), high)
+
+
+@compiled
+def _needs(w: Any, at: Any, i: int, steps: int, enters: Any) -> None:
+    """Least state after each step from which all later lower bounds can be met, in DS."""
+    need = fill(w.acc, NEVER)
+    for t in range(steps - 1, -1, -1):
+        _, b, s, _ = offsets(at, t)
+        inlet, own = b + at[i] * rows.BOX * L, s + i * rows.STORE * L
+        _put(w.stores, own + rows.DS, need, enters)
+        least = greater(need, get(w.stores, own + rows.LOW + rows.DISTANCE))
+        most = greater(SURE_SHARE * get(w.boxes, inlet + rows.UP) * get(w.boxes, inlet + rows.GAIN), 0.0)
+        need = (least - get(w.stores, own + rows.DRIFT) - most) / get(w.stores, own + rows.KEEP)
+
+
+@inlined
+def _wish(stores: Any, own: int, state: Any) -> Any:
+    """Where a cold storage is to be after a step: where it is, and above what it will need."""
+    low = greater(get(stores, own + rows.LOW + rows.DISTANCE), get(stores, own + rows.DS))
+    high = get(stores, own + rows.HIGH + rows.DISTANCE)
+    room = greater(high - low, low - high)
+    return _clamp(state, low + 0.1 * room, high - 0.02 * room)
+
+
+@compiled
+def _start_powers(w: Any, at: Any, i: int, steps: int, warm: bool, enters: Any) -> None:
+    """Powers that bring the storage nearest to where it was (warm) or is to be (cold), and the states that follow."""
+    boxes, stores = w.boxes, w.stores
+    _, _, s, _ = offsets(at, -1)
+    state = get(stores, s + i * rows.STORE * L + rows.S)
+    for t in range(steps):
+        _, b, s, _ = offsets(at, t)
+        inlet, own = b + at[i] * rows.BOX * L, s + i * rows.STORE * L
+        passive = get(stores, own + rows.KEEP) * state + get(stores, own + rows.DRIFT)
+        if at[i + 1] - at[i] > 1:
+            outlet = inlet + rows.BOX * L
+            most = get(boxes, outlet + rows.UP)
+            given = COLD_SHARE * most
+            if warm:
+                given = _clamp(get(boxes, outlet + rows.V), LEAST_SHARE * most, (1.0 - LEAST_SHARE) * most)
+            _put_power(boxes, outlet, given, most, enters)
+            passive += get(boxes, outlet + rows.GAIN) * given
+        share = LEAST_SHARE if warm else COLD_SHARE
+        wanted = get(stores, own + rows.S) if warm else _wish(stores, own, state)
+        gain, most = get(boxes, inlet + rows.GAIN), get(boxes, inlet + rows.UP)
+        power = choose(greater(gain, -gain) - 1e-12, (wanted - passive) / gain, 0.5 * most)
+        power = _clamp(power, share * most, (1.0 - share) * most)
+        _put_power(boxes, inlet, power, most, enters)
+        state = passive + gain * power
+        _put(stores, own + rows.S, state, enters)
+
+
+@inlined
+def _start_bound(stores: Any, at: int, gap: Any, pull: Any, mu: float, enters: Any) -> Any:
+    """Slack, distance and duals of a soft bound `gap` away that is to pull with `pull`; returns the dual."""
+    rho = get(stores, at + rows.Z)
+    z = greater(pull, 0.0) + mu / (greater(gap, 0.0) + 2.0 * mu / rho)
+    z = lesser(z, rho - lesser(1e-3 * rho, mu / greater(-gap, 1e-3)))
+    slack = greater(mu / (rho - z), 1e-5 - gap)
+    _put(stores, at + rows.SLACK, slack, enters)
+    _put(stores, at + rows.ZS, rho - z, enters)
+    _put(stores, at + rows.DISTANCE, gap + slack, enters)
+    _put(stores, at + rows.Z, z, enters)
+    return z
+
+
+@compiled
+def _start_prices(w: Any, at: Any, i: int, steps: int, warm: bool, mu: float, enters: Any) -> None:
+    """Duals of the storage's bounds near its last multipliers (warm), and the multipliers that agree with them."""
+    stores = w.stores
+    _, _, after, _ = offsets(at, steps)
+    after += i * rows.STORE * L
+    pi = get(stores, after + rows.PI)
+    for t in range(steps - 1, -1, -1):
+        _, _, own, _ = offsets(at, t)
+        own += i * rows.STORE * L
+        later = pi * get(stores, after + rows.KEEP)
+        pull = later - get(stores, own + rows.PI) if warm else fill(w.acc, 0.0)
+        state = get(stores, own + rows.S)
+        low = state - get(stores, own + rows.LOW + rows.DISTANCE)
+        high = get(stores, own + rows.HIGH + rows.DISTANCE) - state
+        pi = later - _start_bound(stores, own + rows.LOW, low, pull, mu, enters)
+        pi += _start_bound(stores, own + rows.HIGH, high, -pull, mu, enters)
+        _put(stores, own + rows.PI, pi, enters)
+        after = own
+
+
+@inlined
+def _start_meter(w: Any, at: Any, t: int, mu: float, enters: Any) -> tuple[Any, Any]:
+    """Segments of the meter that balance the powers chosen, the idle ones as small as `mu` has them.
+
+    Returns the price, and the power that finds no way out [kW].
+    """
+    boxes = w.boxes
+    meter, within, _, _ = offsets(at, t)
+    over, sale, loss = within + rows.BOX * L, within + 2 * rows.BOX * L, within + 3 * rows.BOX * L
+    net = get(w.meter, meter + rows.BASE)
+    for j in range(SEGMENTS, at[-1]):
+        b = within + j * rows.BOX * L
+        net += get(boxes, b + rows.SIGMA) * get(boxes, b + rows.V)
+    limit, buy, sell = get(boxes, within + rows.UP), get(boxes, within + rows.COST), -get(boxes, sale + rows.COST)
+    dear, most_over = get(boxes, over + rows.COST), get(boxes, over + rows.UP)
+    most_sold, most_cut = get(boxes, sale + rows.UP), get(boxes, loss + rows.UP)
+    sold, cut = get(boxes, sale + rows.SIGMA) * most_sold, get(boxes, loss + rows.SIGMA) * most_cut
+    idle = mu / greater(buy - sell, 1e-4)
+    e, c = lesser(idle, 0.05 * sold), lesser(mu / greater(buy, 0.02), 0.05 * cut)
+    o, least = mu / (dear - buy), lesser(idle, 0.02 * limit)
+    m = net + e + c - o
+    gives, passes = least - m, m - 0.99 * limit
+    export = lesser(greater(least + o - net - c, e), 0.99 * sold)
+    curtailed = lesser(greater(least + o - net - export, c), 0.99 * cut)
+    e, c, m = choose(gives, export, e), choose(gives, curtailed, c), choose(gives, least, m)
+    m, o = choose(passes, 0.99 * limit, m), choose(passes, net + e + c - 0.99 * limit, o)
+    off = net + e + c - o - m
+    _put_power(boxes, within, m, limit, enters)
+    _put_power(boxes, over, o, most_over, enters)
+    _put_power(boxes, sale, choose(sold, e, 0.5 * most_sold), most_sold, enters)
+    _put_power(boxes, loss, choose(cut, c, 0.5 * most_cut), most_cut, enters)
+    return choose(passes, dear, choose(gives, sell, buy)), greater(off, -off)
+
+
+@inlined
+def _start_duals(boxes: Any, b: int, cost: Any, mu: float, enters: Any) -> None:
+    """Duals of a box whose power costs `cost` [EUR/kW]."""
+    _put(boxes, b + rows.ZL, greater(cost, 0.0) + mu / get(boxes, b + rows.V), enters)
+    _put(boxes, b + rows.ZU, greater(-cost, 0.0) + mu / get(boxes, b + rows.UP), enters)
+
+
+@compiled
+def start(w: Any, at: Any, steps: int, warm: bool, mu: float) -> None:
+    """An iterate for the lanes that enter; INFEASIBLE is the most by which a balance is missed [kW]."""
+    n, enters, boxes = at.size - 1, get(w.acc, rows.ENTERS), w.boxes
+    for i in range(n):
+        if not warm:
+            _needs(w, at, i, steps, enters)
+        _start_powers(w, at, i, steps, warm, enters)
+        _start_prices(w, at, i, steps, warm, mu, enters)
+    missed = fill(w.acc, 0.0)
+    for t in range(steps):
+        m, b, s, _ = offsets(at, t)
+        price, off = _start_meter(w, at, t, mu, enters)
+        if warm:
+            price = get(w.meter, m + rows.LAMBDA)
+        _put(w.meter, m + rows.LAMBDA, price, enters)
+        missed = greater(missed, off)
+        for j in range(SEGMENTS):
+            own = b + j * rows.BOX * L
+            _start_duals(boxes, own, get(boxes, own + rows.COST) + get(boxes, own + rows.SIGMA) * price, mu, enters)
+        for i in range(n):
+            pi = get(w.stores, s + i * rows.STORE * L + rows.PI)
+            for j in range(at[i], at[i + 1]):
+                own = b + j * rows.BOX * L
+                cost = get(boxes, own + rows.COST) + get(boxes, own + rows.GAIN) * pi
+                _start_duals(boxes, own, cost + get(boxes, own + rows.SIGMA) * price, mu, enters)
+    _put(w.acc, rows.INFEASIBLE, missed, enters)
+    for row in (rows.ALPHA_P, rows.ALPHA_D):
+        _put(w.acc, row, fill(w.acc, 0.0), enters)
