@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.machine import parser, percentiles, write_result
 from xapps.slice_bandwidth.decision import decide
-from xapps.slice_bandwidth.model import STATIC_SLOTS, LinkModel
+from xapps.slice_bandwidth.model import STATIC_SLOTS
 from xapps.slice_bandwidth.policy import Mode, SlicePolicy
 from xapps.slice_bandwidth.rl_agent import Learned
 from xapps.slice_bandwidth.state import HISTORY, SliceState
@@ -35,7 +35,7 @@ def main() -> None:
 
 def latencies_ms(mode: Mode, learned: Learned, number: int) -> tuple[list[float], list[float]]:
     """Wall and processor time of each decision, from state to explained decision, on random loads."""
-    generator, policy, link = np.random.default_rng(0), SlicePolicy(mode=mode), LinkModel()
+    generator, policy = np.random.default_rng(0), SlicePolicy(mode=mode)
     wall: list[float] = []
     cpu: list[float] = []
     slots = STATIC_SLOTS
@@ -44,7 +44,7 @@ def latencies_ms(mode: Mode, learned: Learned, number: int) -> tuple[list[float]
         one = np.ones(3)
         state = SliceState("n1", step, 0.1, offered, generator.uniform(0, 50, 3), one, one, one, slots)
         started_cpu, started = time.thread_time(), time.perf_counter()
-        slots = decide(state, policy, learned, link).slots
+        slots = decide(state, policy, learned).slots
         if step >= WARM_UP:
             wall.append((time.perf_counter() - started) * 1e3)
             cpu.append((time.thread_time() - started_cpu) * 1e3)

@@ -46,7 +46,7 @@ from ric.telemetry import Metrics
 from xapps.slice_bandwidth.app import SliceBandwidthApp
 from xapps.slice_bandwidth.config import SliceBandwidthConfig
 from xapps.slice_bandwidth.decision import FleetDecision, decide
-from xapps.slice_bandwidth.model import S_NSSAI, LinkModel
+from xapps.slice_bandwidth.model import S_NSSAI
 from xapps.slice_bandwidth.policy import POLICY_TYPE_ID, Mode, SlicePolicy
 from xapps.slice_bandwidth.rl_agent import Learned
 from xapps.slice_bandwidth.state import MEASUREMENT_NAMES, NodeWindow
@@ -239,7 +239,7 @@ def measure_latency(name: str, mode: Mode, learned: Learned, seeds: tuple[int, .
     means, worst, broken = [], [], 0
     for seed in seeds:
         transport, traffic = SITUATIONS[name].node(seed, periods * PERIOD_S)
-        policy, window, link = SlicePolicy(mode=mode), NodeWindow(NODE), LinkModel()
+        policy, window = SlicePolicy(mode=mode), NodeWindow(NODE)
         limits_ms = np.array([terms.d_max_ms for terms in policy.terms])
         alarm = Alarm(managed_object="feeder/1", application="fault_alarm")
         for period in range(1, periods + 1):
@@ -258,7 +258,7 @@ def measure_latency(name: str, mode: Mode, learned: Learned, seeds: tuple[int, .
             window.add_alarm(DAppReport(NODE, stamp_ns, 1, period, alarm))
             state = window.state(stamp_ns)
             assert state is not None
-            decision = decide(state, policy, learned, link)
+            decision = decide(state, policy, learned)
             if decision.changed:
                 transport.calendar.allocate(decision.slots.tolist())
     return {

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from e2sim.ran.catalogue import CATALOGUE, DEFAULT_TERMINALS
 from e2sim.ran.plant import PlantSettings, PlantState, serve
 from e2sim.ran.situations import SITUATIONS, PeriodLoad, PlantTraffic
-from xapps.slice_bandwidth.environment import TAIL, PolicyBatch, VectorSliceEnv, policies_like
-from xapps.slice_bandwidth.model import SLICES, LinkModel, Prediction
+from xapps.slice_bandwidth.environment import TAIL, VectorSliceEnv
+from xapps.slice_bandwidth.model import SLICES, Prediction
 from xapps.slice_bandwidth.policy import SlicePolicy
+from xapps.slice_bandwidth.policy_draws import PolicyBatch, policies_like
 from xapps.slice_bandwidth.state import HISTORY
 from xapps.slice_bandwidth.traffic import TrafficBatch
 
@@ -54,17 +55,20 @@ class SituationEnv(VectorSliceEnv):
         offered = np.stack([load.mean_mbps * growth for load in self.loads])
         self.traffic = TrafficBatch(offered, np.stack([load.alarm for load in self.loads]))
         self.policies: PolicyBatch = policies_like(catalogue_policy(), number)
-        self.link = LinkModel(*(np.tile(value, (number, 1)) for value in vars(self.nominal).values()))
         self.plant_state = PlantState.empty(number)
         self.longest_ms: list[Floats] = []
 
     def _serve(self, step: int, slots: NDArray[np.int64]) -> Prediction:
         load = self.loads[step]
         self.plant_state, stats = serve(self.plant_state, load.arrivals_mbit, load.burst_mbit, slots, self.plant)
-        self.queue_mbit = stats.backlog_mbit
         if step >= HISTORY:
             self.longest_ms.append(stats.delay_max_ms)
         return Prediction(stats.delay_ms, stats.jitter_ms, stats.backlog_mbit)
+
+    def _put_in_force(self, step: int, slots: NDArray[np.int64]) -> None:
+        super()._put_in_force(step, slots)
+        # Nobody knows a link that these queues follow exactly: oracles plan with what was measured of it until then.
+        self.link = self.believed
 
 
 class RecordedEnv(VectorSliceEnv):

@@ -84,7 +84,7 @@ class SliceBandwidthApp(App[SliceBandwidthConfig, SlicePolicy, FleetState, Fleet
 
     def _on_report(self, e2_node_id: str, header: bytes, message: bytes) -> int | None:
         report = kpm.decode_indication(header, message)
-        window = self.windows.setdefault(e2_node_id, NodeWindow(e2_node_id))
+        window = self.windows.setdefault(e2_node_id, NodeWindow(e2_node_id, self.link))
         if not window.add_report(report):
             self.runtime.metrics.count_dropped("kpm_out_of_order")
             return None
@@ -95,7 +95,7 @@ class SliceBandwidthApp(App[SliceBandwidthConfig, SlicePolicy, FleetState, Fleet
         report = dapp.decode_indication(header, message)
         if report.alarm.application not in self.config.alarm_applications:
             return None
-        window = self.windows.setdefault(e2_node_id, NodeWindow(e2_node_id))
+        window = self.windows.setdefault(e2_node_id, NodeWindow(e2_node_id, self.link))
         window.add_alarm(report)
         self._due.add(e2_node_id)
         return report.source_time_ns
@@ -122,11 +122,11 @@ class SliceBandwidthApp(App[SliceBandwidthConfig, SlicePolicy, FleetState, Fleet
 
     def decide(self, state: FleetState, policy: SlicePolicy) -> FleetDecision:
         """See :func:`decision.decide`."""
-        return decide_fleet(state, policy, self.learned, self.link)
+        return decide_fleet(state, policy, self.learned)
 
     def fallback(self, state: FleetState | None, policy: SlicePolicy, reason: Reason) -> FleetDecision | None:
         """See :func:`fallback.fall_back`."""
-        return None if state is None else fall_back_fleet(state, policy, self.link, reason)
+        return None if state is None else fall_back_fleet(state, policy, reason)
 
     async def act(self, decision: FleetDecision) -> None:
         """Control the nodes whose split changes, all at once, and publish every twin. Raises the first node's fault."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +15,16 @@ from ric.scopes import Scope
 from xapps.slice_bandwidth.baselines import Situation, gradient_transfer, predict_and_enumerate, static_split
 from xapps.slice_bandwidth.lattice import SPLITS, bounds_of, is_urgent
 from xapps.slice_bandwidth.model import SLICES, LinkModel, predict
-from xapps.slice_bandwidth.objective import Objective, evaluate, limits_of, moved_slots
+from xapps.slice_bandwidth.objective import Limits, Objective, evaluate, limits_of, moved_slots
 from xapps.slice_bandwidth.policy import Mode, SlicePolicy
 from xapps.slice_bandwidth.rl_agent import Learned, Observation, scored
 from xapps.slice_bandwidth.safety import BOUND, LONGEST_S, Secured, bounded, layers_of, secured
 from xapps.slice_bandwidth.state import FleetState, SliceState
 
-__all__ = ["FleetDecision", "NodeDecision", "decide", "decide_fleet", "explained", "fleet_decision", "is_protected"]
+__all__ = [
+    "FleetDecision", "NodeDecision", "decide", "decide_fleet", "decide_nodes", "explained", "fleet_decision",
+    "is_protected",
+]  # fmt: skip
 
 Floats = NDArray[np.float64]
 
@@ -69,19 +73,29 @@ def is_protected(state: SliceState, policy: SlicePolicy) -> bool:
     return state.alarm_active or state.alarm_cleared_s < policy.alarm_hold_s
 
 
-def decide(state: SliceState, policy: SlicePolicy, learned: Learned | None, link: LinkModel) -> NodeDecision:
-    """The split that the policy's mode prefers most, secured by the safety layer.
+def decide(state: SliceState, policy: SlicePolicy, learned: Learned | None) -> NodeDecision:
+    """See :func:`decide_nodes`, for one node."""
+    return decide_nodes([state], policy, learned)[0]
+
+
+def decide_nodes(states: Sequence[SliceState], policy: SlicePolicy, learned: Learned | None) -> list[NodeDecision]:
+    """Per node the split that its policy's mode prefers most, secured by the safety layer; the networks run once.
 
     Source: eq (3) of the distribution-automation paper on the FlexE lattice. Always on the lattice and within floors,
     bandwidth minima, ceilings and, unless a fault alarm overrides it, the rate limit; in modes `rl` and `oracle` within
     the network-calculus bound where a split is. `details["overrides"]` names the layers that changed the choice. Raises
     TwinRicError MODEL-MISSING in mode `rl` without an actor and in mode `oracle` without a forecaster.
     """
-    policy = policy.at(Scope(e2_node_id=state.e2_node_id))
+    held = [policy.at(Scope(e2_node_id=state.e2_node_id)) for state in states]
+    preferences = _preferences(states, held, learned)
+    return [_decided(*given) for given in zip(states, held, preferences, strict=True)]
+
+
+def _decided(state: SliceState, policy: SlicePolicy, preference: NDArray[np.floating]) -> NodeDecision:
     alarm = is_protected(state, policy)
-    chosen = _secured(state, policy, _preference(state, policy, learned, link), link, alarm=alarm)
+    chosen = _secured(state, policy, preference, alarm=alarm)
     code = PROTECTION_FIRST if alarm else CODES[deciding_mode(policy.mode, state.period_s)]
-    made = explained(state, policy, link, SPLITS[chosen.row], code)
+    made = explained(state, policy, SPLITS[chosen.row], code)
     if not chosen.overrides:
         return made
     details = {**made.reason.details, "overrides": ",".join(chosen.overrides)}
@@ -93,36 +107,61 @@ def deciding_mode(mode: Mode, period_s: float) -> Mode:
     return Mode.ORACLE if mode is Mode.RL and period_s > LONGEST_S else mode
 
 
-def _preference(
-    state: SliceState, policy: SlicePolicy, learned: Learned | None, link: LinkModel
+def _preferences(
+    states: Sequence[SliceState], policies: Sequence[SlicePolicy], learned: Learned | None
+) -> list[NDArray[np.floating]]:
+    """How much each node's mode prefers each split, (525,) per node."""
+    modes = [deciding_mode(policy.mode, state.period_s) for state, policy in zip(states, policies, strict=True)]
+    out: list[NDArray[np.floating]] = [static_split()] * len(states)
+    for k in (k for k, mode in enumerate(modes) if mode is Mode.GRADIENT):
+        out[k] = gradient_transfer(situation_of(states[k]), limits_of(policies[k]), states[k].link)
+    for mode in (Mode.RL, Mode.ORACLE):
+        rows = [k for k, held in enumerate(modes) if held is mode]
+        if rows:
+            made = _learned_preferences(mode, [states[k] for k in rows], [policies[k] for k in rows], learned)
+            for k, preference in zip(rows, made, strict=True):
+                out[k] = preference
+    return out
+
+
+def _learned_preferences(
+    mode: Mode, states: Sequence[SliceState], policies: Sequence[SlicePolicy], learned: Learned | None
 ) -> NDArray[np.floating]:
-    """How much the policy's mode prefers each split (525,)."""
-    mode = deciding_mode(policy.mode, state.period_s)
-    if mode is Mode.STATIC:
-        return static_split()
-    limits = limits_of(policy)
-    if mode is Mode.GRADIENT:
-        return gradient_transfer(situation_of(state), limits, link)
+    """Preferences (N, 525) of actor or forecast for nodes of one mode."""
     if learned is None or (mode is Mode.RL and learned.actor is None):
         name = "actor" if mode is Mode.RL else "forecaster"
         raise TwinRicError("MODEL-MISSING", name, None, f"a loaded {name}", "Run the app's train.py.")
-    seen = Observation(
-        state.offered_mbps, state.queue_mbit, state.delay_ms, state.jitter_ms, state.slots,
-        np.asarray(state.period_s), np.asarray(is_protected(state, policy)),
-    )  # fmt: skip
+    protected = [is_protected(state, policy) for state, policy in zip(states, policies, strict=True)]
+    offered, queue, delay, jitter, slots = (_stacked([getattr(state, name) for state in states]) for name in OBSERVED)
+    link = LinkModel(*(_stacked([getattr(state.link, name) for state in states]) for name in LINK_FIELDS))
+    period_s = np.array([state.period_s for state in states])
+    seen = Observation(offered, queue, delay, jitter, slots, period_s, np.array(protected), link)
+    same = all(policy is policies[0] for policy in policies)
+    limits = limits_of(policies[0]) if same else _stacked_limits(policies)
     if mode is Mode.RL:
-        return scored(learned, seen, limits, link)
-    return predict_and_enumerate(seen, learned.forecaster, limits, link)
+        return scored(learned, seen, limits)
+    return predict_and_enumerate(seen, learned.forecaster, limits)
 
 
-def _secured(
-    state: SliceState, policy: SlicePolicy, preference: NDArray[np.floating], link: LinkModel, *, alarm: bool
-) -> Secured:
+OBSERVED = ("offered_mbps", "queue_mbit", "delay_ms", "jitter_ms", "slots")
+LINK_FIELDS = ("base_delay_ms", "burst_mbit", "buffer_mbit")
+
+
+def _stacked(values: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    return values[0][None] if len(values) == 1 else np.stack(values)
+
+
+def _stacked_limits(policies: Sequence[SlicePolicy]) -> Limits:
+    held = [vars(limits_of(policy)) for policy in policies]
+    return Limits(**{name: np.stack([limits[name] for limits in held]) for name in held[0]})
+
+
+def _secured(state: SliceState, policy: SlicePolicy, preference: NDArray[np.floating], *, alarm: bool) -> Secured:
     bounds = bounds_of(policy, alarm)
     layers = layers_of(bounds, state.slots, urgent=is_urgent(bounds, state.slots, alarm=alarm))
     if policy.mode in (Mode.RL, Mode.ORACLE):
         load, period_s = state.offered_mbps[-1], np.asarray(state.period_s)
-        mask = bounded(load, state.queue_mbit, period_s, limits_of(policy), link, layers[-1][1])
+        mask = bounded(load, state.queue_mbit, period_s, limits_of(policy), state.link, layers[-1][1])
         layers.append((BOUND, mask))
     return secured(preference, layers)
 
@@ -132,15 +171,12 @@ def situation_of(state: SliceState) -> Situation:
     return Situation(state.offered_mbps[-1], state.queue_mbit, state.slots, np.asarray(state.period_s))
 
 
-def explained(
-    state: SliceState, policy: SlicePolicy, link: LinkModel, slots: NDArray[np.int64], code: str
-) -> NodeDecision:
+def explained(state: SliceState, policy: SlicePolicy, slots: NDArray[np.int64], code: str) -> NodeDecision:
     """The decision for `slots` (3,), with eq (3) of the next period before and after, should the last load persist."""
-    limits = limits_of(policy)
-    both = np.stack([state.slots, slots])
+    both = np.array([state.slots, slots])
     load, queue = state.offered_mbps[-1], state.queue_mbit
-    prediction = predict(load, queue, both, state.period_s, link)
-    whole = evaluate(prediction.delay_ms, prediction.jitter_ms, both, limits)
+    prediction = predict(load, queue, both, state.period_s, state.link)
+    whole = evaluate(prediction.delay_ms, prediction.jitter_ms, both, limits_of(policy))
     before, after = (Objective(whole.terms[k], whole.violations[k]) for k in (0, 1))
     numbers = {
         "objective_before": float(before.total),
@@ -154,17 +190,15 @@ def explained(
         for name, number, terms in zip(SLICES, held.tolist(), objective.terms.tolist(), strict=True):
             numbers[f"{name}_flexe_slots_{when}"] = float(number)
             numbers |= {f"{name}_{term}_{when}": value for term, value in zip(TERMS, terms, strict=True)}
-    for index, name in enumerate(SLICES):
-        numbers[f"{name}_offered_mbps"] = float(load[index])
+    numbers |= {f"{name}_offered_mbps": value for name, value in zip(SLICES, load.tolist(), strict=True)}
     details = {"mode": policy.mode.value, "third_term": policy.third_term.value, "e2_node_id": state.e2_node_id}
     reason = Reason(code, numbers, details)
     return NodeDecision(state.e2_node_id, state.source_time_ns, slots, state.slots, before, after, reason, state)
 
 
-def decide_fleet(fleet: FleetState, policy: SlicePolicy, learned: Learned | None, link: LinkModel) -> FleetDecision:
-    """Decisions for the nodes that are due. Raises what :func:`decide` raises."""
-    due = [node for node in fleet.nodes if node.e2_node_id in fleet.due]
-    return fleet_decision([decide(node, policy, learned, link) for node in due])
+def decide_fleet(fleet: FleetState, policy: SlicePolicy, learned: Learned | None) -> FleetDecision:
+    """Decisions for the nodes that are due, in one batch. Raises what :func:`decide_nodes` raises."""
+    return fleet_decision(decide_nodes([node for node in fleet.nodes if node.e2_node_id in fleet.due], policy, learned))
 
 
 def fleet_decision(nodes: Sequence[NodeDecision]) -> FleetDecision:

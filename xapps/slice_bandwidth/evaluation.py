@@ -21,10 +21,11 @@ from xapps.slice_bandwidth.clairvoyant import clairvoyant_course
 from xapps.slice_bandwidth.environment import VectorSliceEnv
 from xapps.slice_bandwidth.rl_agent import Learned, scored
 from xapps.slice_bandwidth.safety import LONGEST_S
+from xapps.slice_bandwidth.traffic import Draws
 
 __all__ = [
-    "HELD_OUT_SEEDS", "SUITES", "TUNING_SEEDS", "VALIDATION_SEEDS", "Figures", "clairvoyant", "compare", "gap_closed",
-    "interval", "play", "refusals", "rules", "summary",
+    "HELD_OUT_SEEDS", "SUITES", "TUNING_SEEDS", "VALIDATION_SEEDS", "VALIDATION_SUITES", "Figures", "Rule",
+    "clairvoyant", "compare", "gap_closed", "interval", "play", "refusals", "rules", "summary",
 ]  # fmt: skip
 
 Rule = Callable[[VectorSliceEnv], NDArray[np.intp]]
@@ -38,10 +39,15 @@ HELD_OUT_SEEDS = (90_001, 90_002, 90_003, 90_004, 90_005, 90_006, 90_007, 90_008
 SUITES: Mapping[str, Mapping[str, Any]] = {
     "default_policy": {"random_policies": False, "period_s": 0.1},
     "random_policies": {"random_policies": True, "period_s": 0.1},
-    "unseen_weights_and_loads": {"random_policies": True, "period_s": 0.1, "unseen": True},
+    "unseen_weights_and_loads": {"random_policies": True, "period_s": 0.1, "draws": Draws.UNSEEN},
     "random_policies_and_periods": {"random_policies": True},
 }
 """Suite -> arguments of the environment; periods of 100 ms but for the last, which goes to 60 s."""
+VALIDATION_SUITES: Mapping[str, Mapping[str, Any]] = {
+    **{name: SUITES[name] for name in ("default_policy", "random_policies")},
+    "what_training_draws": {"random_policies": True, "period_s": 0.1, "draws": Draws.WIDE},
+}
+"""Suites on whose validation seeds checkpoints are picked; the unseen ones are not among them."""
 OBJECTIVE_LIMIT = 100.0
 CLAIRVOYANT_WIDTH = 40
 """Labels that the clairvoyant keeps here: at four times as many its cost falls by less than 0.5 % (tests)."""
@@ -71,20 +77,20 @@ def rules(learned: Learned | None, thresholds: Thresholds | None = None) -> dict
 
     table = {
         "static": on_mask(lambda env: static_split((env.number,))),
-        "gradient_eq2": on_mask(lambda env: gradient_transfer(env.situation(), env.policies.limits, env.nominal)),
+        "gradient_eq2": on_mask(lambda env: gradient_transfer(env.situation(), env.policies.limits, env.believed)),
         "threshold": on_mask(
             lambda env: threshold_rule(env.situation()) if thresholds is None
             else threshold_rule(env.situation(), thresholds)
         ),
-        "enumerate_last_load": on_mask(lambda env: myopic_oracle(env.situation(), env.policies.limits, env.nominal)),
+        "enumerate_last_load": on_mask(lambda env: myopic_oracle(env.situation(), env.policies.limits, env.believed)),
         "myopic_oracle": on_mask(
-            lambda env: myopic_oracle(env.situation(clairvoyant=True), env.policies.limits, env.table_link)
+            lambda env: myopic_oracle(env.situation(clairvoyant=True), env.policies.limits, env.link)
         ),
     }  # fmt: skip
     if learned is not None:
         known = learned
         table["predict_enumerate"] = on_mask(
-            lambda env: predict_and_enumerate(env.observation(), known.forecaster, env.policies.limits, env.nominal),
+            lambda env: predict_and_enumerate(env.observation(), known.forecaster, env.policies.limits),
             safe=True,
         )
         if learned.actor is not None:
@@ -95,11 +101,11 @@ def rules(learned: Learned | None, thresholds: Thresholds | None = None) -> dict
 def _as_served(learned: Learned, env: VectorSliceEnv) -> NDArray[np.floating]:
     """What mode `rl` prefers: the actor in the Near-RT loop, forecast and enumeration at longer periods."""
     seen, limits = env.observation(), env.policies.limits
-    made = scored(learned, seen, limits, env.nominal)
+    made = scored(learned, seen, limits)
     slow = env.period_s > LONGEST_S
     if not slow.any():
         return made
-    return np.where(slow[:, None], predict_and_enumerate(seen, learned.forecaster, limits, env.nominal), made)
+    return np.where(slow[:, None], predict_and_enumerate(seen, learned.forecaster, limits), made)
 
 
 def clairvoyant(width: int = CLAIRVOYANT_WIDTH) -> Rule:
@@ -128,10 +134,13 @@ def play(rule: Rule, env: VectorSliceEnv, seed: int) -> NDArray[np.float64]:
 
 
 def compare(
-    table: Mapping[str, Rule], seeds: Sequence[int], suite: str, *, number: int = 64, steps: int = 300
+    table: Mapping[str, Rule], seeds: Sequence[int], suite: Mapping[str, Any], *, number: int = 64, steps: int = 300
 ) -> dict[str, Figures]:
-    """Figures per controller over `seeds`, `number` environments and `steps` periods each, all on equal traffic."""
-    env = VectorSliceEnv(number, steps, **SUITES[suite])
+    """Figures per controller over `seeds`, `number` environments and `steps` periods each, all on equal traffic.
+
+    `suite`: arguments of the environment, as in `SUITES`.
+    """
+    env = VectorSliceEnv(number, steps, **suite)
     out = {}
     for name, rule in table.items():
         rows = np.array([play(rule, env, seed) for seed in seeds])

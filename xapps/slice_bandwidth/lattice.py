@@ -12,8 +12,8 @@ from xapps.slice_bandwidth.objective import moved_slots
 from xapps.slice_bandwidth.policy import SlicePolicy
 
 __all__ = [
-    "SPLITS", "Bounds", "bounds_of", "index_of", "is_urgent", "nearest_split", "nearness", "permitted", "permitted_of",
-    "sum_over_slices",
+    "SPLITS", "Bounds", "bounds_of", "fits_in_every_slice", "index_of", "is_urgent", "nearest_split", "nearness",
+    "permitted", "permitted_of", "sum_over_slices",
 ]  # fmt: skip
 
 Ints = NDArray[np.int64]
@@ -31,7 +31,7 @@ SPLITS: Ints = _splits()
 
 _INDEX = {tuple(int(n) for n in split): row for row, split in enumerate(SPLITS)}
 _NARROW = SPLITS.astype(np.int16)
-_FLAT = SPLITS * 3 + np.arange(3)
+_FLAT = np.ascontiguousarray((SPLITS * 3 + np.arange(3)).T)
 
 
 def index_of(slots: Ints) -> int:
@@ -96,4 +96,12 @@ def nearest_split(wanted: NDArray[np.float64], mask: Mask) -> NDArray[np.intp]:
 def sum_over_slices(table: NDArray[np.floating]) -> NDArray[np.floating]:
     """Values per split (..., 525) of a separable quantity given per slot count and slice (..., 21, 3)."""
     flat = table.reshape(*table.shape[:-2], 63)
-    return np.asarray(flat[..., _FLAT[:, 0]] + flat[..., _FLAT[:, 1]] + flat[..., _FLAT[:, 2]])
+    first, second, third = (flat.take(places, axis=-1) for places in _FLAT)
+    return np.asarray(first + second + third)
+
+
+def fits_in_every_slice(table: Mask) -> Mask:
+    """Splits (..., 525) all of whose slot counts pass in `table` (..., 21, 3)."""
+    flat = table.reshape(*table.shape[:-2], 63)
+    first, second, third = (flat.take(places, axis=-1) for places in _FLAT)
+    return np.asarray(first & second & third)

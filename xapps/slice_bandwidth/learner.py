@@ -22,11 +22,11 @@ from xapps.slice_bandwidth.networks import ForecastNet, ScoreNet, ValueNet, log_
 from xapps.slice_bandwidth.objective import moved_slots, priced_table
 from xapps.slice_bandwidth.rl_agent import Actor, Learned, features
 from xapps.slice_bandwidth.state import HISTORY
-from xapps.slice_bandwidth.traffic import draw_traffic
+from xapps.slice_bandwidth.traffic import Draws, draw_traffic
 
 __all__ = ["Batch", "Rollout", "Settings", "Trainer", "as_numpy", "fit_forecaster"]
 
-COST_CAP = 3.0
+COST_CAP = 5.0
 """Hindsight costs count as at most this much above the cheapest."""
 IMITATION_EPOCHS = 3
 
@@ -38,10 +38,10 @@ class Settings:
     seed: int = 1
     environments: int = 192
     steps: int = 40
-    forecast_iterations: int = 240
-    imitation_iterations: int = 60
-    ppo_iterations: int = 40
-    width: int = 48
+    forecast_iterations: int = 300
+    imitation_iterations: int = 30
+    ppo_iterations: int = 220
+    width: int = 64
     epochs: int = 2
     minibatch: int = 512
     learning_rate: float = 1e-3
@@ -51,7 +51,9 @@ class Settings:
     gae: float = 0.9
     clip: float = 0.2
     entropy: float = 2e-3
-    threads: int = 2
+    threads: int = 1
+    cells: int = 1
+    """Nodes that share an aggregation link in training; must divide `environments`."""
 
 
 def as_numpy(net: nn.Module) -> Actor:
@@ -67,7 +69,7 @@ def as_numpy(net: nn.Module) -> Actor:
 def _forecast_batch(generator: np.random.Generator, number: int, steps: int = 120, drawn: int = 40) -> tuple[Any, Any]:
     """Rows (R, COLUMNS) and targets (R, HORIZONS), log(load / last load), from fresh traffic."""
     period_s = generator.choice(np.concatenate((PERIODS_S, LOOP_PERIODS_S)), number)
-    traffic = draw_traffic(generator, steps, period_s)
+    traffic = draw_traffic(generator, steps, period_s, Draws.WIDE)
     loads = traffic.offered_mbps
     rows, targets = [], []
     for step in generator.choice(np.arange(HISTORY, steps - 2), drawn, replace=False):
@@ -123,7 +125,7 @@ class Batch:
 def hindsight_cost(env: VectorSliceEnv, following: Continuation, step: int, discount: float) -> NDArray[np.float64]:
     """Cost (N, 525) of each split in the coming period, its move, and the best that could follow."""
     load = env.traffic.offered_mbps[env.at]
-    got = predict_table(load, env.queue_mbit, env.period_s, env.table_link)
+    got = predict_table(load, env.queue_mbit, env.period_s, env.link)
     table = priced_table(got, env.policies.limits) + discount * following.after(step + 1, got.queue_mbit)
     moves = moved_slots(env.slots[:, None, :], SPLITS)
     return np.asarray(sum_over_slices(table) + env.policies.limits.slot_move_cost[:, None] * moves)
@@ -135,7 +137,9 @@ class Rollout:
     def __init__(self, settings: Settings, forecaster: dict[str, Any]) -> None:
         torch.set_num_threads(settings.threads)
         self.settings = settings
-        self.env = VectorSliceEnv(settings.environments, settings.steps, periods_s=LOOP_PERIODS_S)
+        self.env = VectorSliceEnv(
+            settings.environments, settings.steps, draws=Draws.WIDE, periods_s=LOOP_PERIODS_S, cells=settings.cells
+        )
         self.net, forecast = ScoreNet(settings.width), ForecastNet(settings.width)
         forecast.load_state_dict(forecaster)
         self.forecaster = as_numpy(forecast)
@@ -148,7 +152,7 @@ class Rollout:
         following = continuations(env.episode(), self.settings.discount) if teach else None
         draw = torch.Generator().manual_seed(seed)
         for step in range(env.steps):
-            rows, mask = features(env.observation(), self.forecaster, env.policies.limits, env.nominal), env.safe_mask()
+            rows, mask = features(env.observation(), self.forecaster, env.policies.limits), env.safe_mask()
             excess = np.zeros((0,))
             if following is not None:
                 cost = hindsight_cost(env, following, step, self.settings.discount)

@@ -8,17 +8,16 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from xapps.slice_bandwidth.model import ALL_SLOTS, SLOT_MBPS, Prediction
+from xapps.slice_bandwidth import kernels
+from xapps.slice_bandwidth.kernels import TERM_LIMIT
+from xapps.slice_bandwidth.model import ALL_SLOTS, Prediction
 from xapps.slice_bandwidth.policy import SlicePolicy, ThirdTerm
 
 __all__ = [
-    "TERM_LIMIT", "Limits", "Objective", "cost_table", "evaluate", "limits_of", "moved_slots", "priced_table",
+    "TERM_LIMIT", "Limits", "Objective", "cost_table", "evaluate", "limits_of", "moved_slots", "price", "priced_table",
 ]  # fmt: skip
 
 Floats = NDArray[np.float64]
-
-TERM_LIMIT = 10.0
-"""Where each delay and jitter term is cut off in what controllers are compared by; the reported eq (3) never is."""
 
 
 @dataclass(frozen=True)
@@ -82,19 +81,12 @@ def evaluate(delay_ms: Floats, jitter_ms: Floats, slots: NDArray[np.int64], limi
     of the literal form grows with B: it prices capacity, so D <= D_max, J <= J_max and B >= B_min are constraints, and
     the ones that do not hold are counted, never folded into the terms.
     """
-    granted = np.asarray(slots, dtype=np.float64) * SLOT_MBPS
-    ratio = granted / limits.b_min_mbps
-    third = np.where(limits.shortfall[..., None], 1 / np.maximum(ratio, 1e-3), ratio)
-    shape = np.broadcast_shapes(delay_ms.shape, third.shape)
-    terms = np.empty((*shape, 3))
-    terms[..., 0] = limits.weights[..., 0] * delay_ms / limits.d_max_ms
-    terms[..., 1] = limits.weights[..., 1] * jitter_ms / limits.j_max_ms
-    terms[..., 2] = limits.weights[..., 2] * third
-    violations = np.empty((*shape, 3), dtype=np.bool_)
-    violations[..., 0] = delay_ms > limits.d_max_ms
-    violations[..., 1] = jitter_ms > limits.j_max_ms
-    violations[..., 2] = granted < limits.b_min_mbps
-    return Objective(terms, violations)
+    return Objective(
+        *kernels.terms_of(
+            delay_ms, jitter_ms, slots, limits.weights, limits.d_max_ms, limits.j_max_ms, limits.b_min_mbps,
+            limits.shortfall[..., None],
+        )
+    )  # fmt: skip
 
 
 def _per_slot(limits: Limits) -> Limits:
@@ -117,23 +109,19 @@ def cost_table(prediction: Prediction, limits: Limits) -> tuple[Objective, Float
     return objective, objective.terms.sum(axis=-1) + penalty
 
 
+def price(delay_ms: Floats, jitter_ms: Floats, slots: NDArray[np.int64], limits: Limits) -> Floats:
+    """Eq (3) and the price of broken limits per slice (..., 3), each delay and jitter term cut at `TERM_LIMIT`."""
+    return np.asarray(
+        kernels.priced(
+            delay_ms, jitter_ms, slots, limits.weights, limits.d_max_ms, limits.j_max_ms, limits.b_min_mbps,
+            limits.violation_cost, limits.shortfall[..., None],
+        )
+    )  # fmt: skip
+
+
 def priced_table(prediction: Prediction, limits: Limits) -> Floats:
-    """Cost as :func:`cost_table` has it, but each delay and jitter term cut at `TERM_LIMIT`, as the reward has it."""
-    # The hot spot of a decision, so written out without the terms and violations that `evaluate` keeps apart.
-    weights, delay_max, jitter_max = limits.weights[..., None, :, :], limits.d_max_ms[..., None, :], limits.j_max_ms
-    jitter_max = jitter_max[..., None, :]
-    least = limits.b_min_mbps[..., None, :]
-    granted = ALL_SLOTS * SLOT_MBPS
-    ratio = granted / least
-    third = np.where(limits.shortfall[..., None, None], 1 / np.maximum(ratio, 1e-3), ratio)
-    fixed = weights[..., 2] * third + limits.violation_cost[..., None, :] * (granted < least)
-    late, unsteady = prediction.delay_ms > delay_max, prediction.jitter_ms > jitter_max
-    cost = np.minimum(prediction.delay_ms * (weights[..., 0] / delay_max), TERM_LIMIT)
-    cost += np.minimum(prediction.jitter_ms * (weights[..., 1] / jitter_max), TERM_LIMIT)
-    cost += fixed
-    cost += limits.violation_cost[..., None, :] * late
-    cost += limits.violation_cost[..., None, :] * unsteady
-    return np.asarray(cost)
+    """Cost as :func:`cost_table` has it, but with :func:`price`'s cuts, as the reward has it."""
+    return price(prediction.delay_ms, prediction.jitter_ms, ALL_SLOTS, _per_slot(limits))
 
 
 def moved_slots(before: NDArray[np.signedinteger], after: NDArray[np.signedinteger]) -> NDArray[np.int64]:

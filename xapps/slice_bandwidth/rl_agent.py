@@ -26,7 +26,7 @@ __all__ = [
 Floats = NDArray[np.float64]
 Features = NDArray[np.float32]
 
-FEATURES = 35
+FEATURES = 37
 """Columns of a feature row."""
 BASE = 0
 """Column of the cost expected under the forecast: the actor starts from it."""
@@ -65,22 +65,27 @@ class Observation:
     slots: NDArray[np.int64]
     period_s: Floats
     alarm: NDArray[np.bool_]
+    link: LinkModel
+    """(..., 3): what the analytic queue takes the link for, after what was measured."""
 
 
 _COUNTS = np.arange(CALENDAR_SLOTS + 1, dtype=np.float64)[:, None]
 _CAPACITY = np.maximum(_COUNTS, 0.2) * SLOT_MBPS
+_LOG_CAPACITY = np.log2(_CAPACITY)[..., None]
+_SLICES = np.eye(3)
 
 
-def features(seen: Observation, forecaster: Forecaster, limits: Limits, link: LinkModel) -> Features:
+def features(seen: Observation, forecaster: Forecaster, limits: Limits) -> Features:
     """Feature rows (..., 21, 3, FEATURES): the same columns for each slot count and slice, all within -10..30."""
     lead = seen.slots.shape[:-1]
     loads = scenarios(forecaster, seen.offered_mbps, seen.period_s, seen.alarm)
-    outlook = foresee(loads, seen.queue_mbit, seen.period_s, limits, link)
+    outlook = foresee(loads, seen.queue_mbit, seen.period_s, limits, seen.link)
     out = np.empty((*lead, CALENDAR_SLOTS + 1, 3, FEATURES), dtype=np.float32)
     _outlook_columns(out[..., 0:8], outlook, limits)
     _load_columns(out[..., 8:15], seen, loads[0], limits)
-    _context_columns(out[..., 15:FEATURES], seen, limits)
-    np.clip(out[..., 1:], -LIMIT, LIMIT, out=out[..., 1:])
+    out[..., 15] = _COUNTS / CALENDAR_SLOTS
+    out[..., 16:] = _context(seen, limits)[..., None, :, :]
+    np.minimum(np.maximum(out[..., 1:], -LIMIT), LIMIT, out=out[..., 1:])
     return out
 
 
@@ -101,46 +106,45 @@ def _outlook_columns(out: Features, outlook: Outlook, limits: Limits) -> None:
 
 def _load_columns(out: Features, seen: Observation, loads: Floats, limits: Limits) -> None:
     """Columns 8-14: last and coming load against the capacity of each slot count, backlog to drain; the move."""
-    shown = (seen.offered_mbps[..., -1, :], loads[LOW], loads[MIDDLE], loads[HIGH])
-    for column, load in enumerate(shown):
-        out[..., column] = np.minimum(np.maximum(np.log2((load[..., None, :] + 1.0) / _CAPACITY), -4.0), 4.0)
-    drain = seen.queue_mbit[..., None, :] / (_CAPACITY * seen.period_s[..., None, None])
+    shown = np.stack((seen.offered_mbps[..., -1, :], loads[LOW], loads[MIDDLE], loads[HIGH]), axis=-1)
+    ratio = np.log2(shown + 1.0)[..., None, :, :] - _LOG_CAPACITY
+    out[..., 0:4] = np.minimum(np.maximum(ratio, -4.0), 4.0)
+    drain = (seen.queue_mbit / seen.period_s[..., None])[..., None, :] / _CAPACITY
     out[..., 4] = np.minimum(drain, 5.0)
     change = _COUNTS - seen.slots[..., None, :]
     out[..., 5] = change / CALENDAR_SLOTS
     out[..., 6] = np.abs(change) * limits.slot_move_cost[..., None, None]
 
 
-def _context_columns(out: Features, seen: Observation, limits: Limits) -> None:
-    """Columns 15-34: slot count, slice, alarm, prices, whole link; weights, measured delay and jitter, slot's price."""
-    out[..., 0] = _COUNTS / CALENDAR_SLOTS
-    out[..., 1:4] = np.eye(3)
-    last = seen.offered_mbps[..., -1, :].sum(axis=-1)
+def _context(seen: Observation, limits: Limits) -> Features:
+    """Columns 16-36 (..., 3, 21): slice, alarm, prices, whole link; weights, measured and assumed delays, prices."""
+    out = np.empty((*seen.slots.shape, FEATURES - 16), dtype=np.float32)
+    out[..., 0:3] = _SLICES
+    last = seen.offered_mbps[..., -1, :]
+    whole, before = last.sum(axis=-1), seen.offered_mbps[..., -2, :].sum(axis=-1)
     per_node = (
         seen.alarm,
         limits.shortfall,
         np.log10(seen.period_s / 0.1),
         limits.slot_move_cost * 10,
         (CALENDAR_SLOTS - seen.slots.sum(axis=-1)) / CALENDAR_SLOTS,
-        last / (CALENDAR_SLOTS * SLOT_MBPS),
-        (last - seen.offered_mbps[..., -2, :].sum(axis=-1)) / SLOT_MBPS,
+        whole / (CALENDAR_SLOTS * SLOT_MBPS),
+        (whole - before) / SLOT_MBPS,
     )
-    for column, value in enumerate(per_node, start=4):
-        out[..., column] = np.asarray(value)[..., None, None]
-    fraction = seen.offered_mbps[..., -4:, :].mean(axis=-2) / SLOT_MBPS
-    per_slice = (
-        limits.weights[..., 0],
-        limits.weights[..., 1],
-        limits.weights[..., 2],
-        np.log1p(limits.violation_cost),
-        np.log1p(seen.delay_ms / limits.d_max_ms),
-        np.log1p(seen.jitter_ms / limits.j_max_ms),
-        np.log1p(limits.weights[..., 2] * SLOT_MBPS / limits.b_min_mbps),
-        np.log1p(1e3 * limits.weights[..., 0] / limits.d_max_ms),
-        fraction - np.floor(fraction),
-    )
-    for column, value in enumerate(per_slice, start=11):
-        out[..., column] = np.asarray(value)[..., None, :]
+    for column, value in enumerate(per_node, start=3):
+        out[..., column] = value[..., None]
+    out[..., 10:13] = limits.weights
+    fraction = seen.offered_mbps[..., -4:, :].sum(axis=-2) / (4 * SLOT_MBPS)
+    out[..., 13] = limits.violation_cost
+    out[..., 14] = seen.delay_ms / limits.d_max_ms
+    out[..., 15] = seen.jitter_ms / limits.j_max_ms
+    out[..., 16] = limits.weights[..., 2] * SLOT_MBPS / limits.b_min_mbps
+    out[..., 17] = 1e3 * limits.weights[..., 0] / limits.d_max_ms
+    out[..., 18] = seen.link.base_delay_ms / limits.d_max_ms
+    out[..., 13:19] = np.log1p(out[..., 13:19])
+    out[..., 19] = np.log(seen.link.burst_mbit)
+    out[..., 20] = fraction - np.floor(fraction)
+    return out
 
 
 def split_logits(scores: Features) -> NDArray[np.floating]:
@@ -148,9 +152,9 @@ def split_logits(scores: Features) -> NDArray[np.floating]:
     return sum_over_slices(scores)
 
 
-def scored(learned: Learned, seen: Observation, limits: Limits, link: LinkModel) -> NDArray[np.floating]:
+def scored(learned: Learned, seen: Observation, limits: Limits) -> NDArray[np.floating]:
     """The actor's logit (..., 525) of every split. Raises TypeError without an actor."""
     if learned.actor is None:
         raise TypeError("an actor is needed to score")
-    rows = features(seen, learned.forecaster, limits, link)
+    rows = features(seen, learned.forecaster, limits)
     return split_logits(learned.actor(rows.reshape(-1, FEATURES)).reshape(rows.shape[:-1]))

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from xapps.slice_bandwidth.lattice import Bounds, permitted, sum_over_slices
-from xapps.slice_bandwidth.model import ALL_SLOTS, LinkModel, capacity_mbps, predict_table
+from xapps.slice_bandwidth import kernels
+from xapps.slice_bandwidth.lattice import Bounds, fits_in_every_slice, permitted
+from xapps.slice_bandwidth.model import ALL_SLOTS, LinkModel
 from xapps.slice_bandwidth.objective import Limits
 
 __all__ = ["BOUND", "FLOORS", "LONGEST_S", "RATE", "Secured", "bounded", "delay_bound_ms", "layers_of", "secured"]
@@ -40,26 +41,23 @@ def delay_bound_ms(offered_mbps: Floats, queue_mbit: Floats, period_s: Floats | 
     t is half of it. The buffer does not bound it: what a full buffer drops never arrives. Against: the simulator's
     queues (tests).
     """
-    rate = capacity_mbps(ALL_SLOTS)
     period = np.asarray(period_s, dtype=np.float64)[..., None, None]
-    growth = np.maximum(offered_mbps[..., None, :] - rate, 0.0) * period / 2
-    ahead = queue_mbit[..., None, :] + growth + link.burst_mbit
-    return np.asarray(link.base_delay_ms + ahead / rate * 1e3)
+    held = link.per_slot()
+    offered, queue = offered_mbps[..., None, :], queue_mbit[..., None, :]
+    return np.asarray(kernels.bound_of(offered, queue, ALL_SLOTS, period, held.base_delay_ms, held.burst_mbit))
 
 
 def bounded(
     offered_mbps: Floats, queue_mbit: Floats, period_s: Floats, limits: Limits, link: LinkModel, mask: Mask
 ) -> Mask:
-    """Of the permitted splits (..., 525) those whose delay bound is within D_max and whose jitter is within J_max.
+    """Of the permitted splits (..., 525) those whose delay bound is within D_max.
 
     The load (..., 3) is taken to persist, which says too little beyond the Near-RT loop: with periods over
     `LONGEST_S` all permitted ones are kept, and so they are where every split breaks something: then the controller
-    weighs who yields.
+    weighs who yields. J_max has no bound of that kind: it is priced, not projected.
     """
-    late = delay_bound_ms(offered_mbps, queue_mbit, period_s, link) > limits.d_max_ms[..., None, :]
-    got = predict_table(offered_mbps, queue_mbit, period_s, link)
-    unsteady = got.jitter_ms > limits.j_max_ms[..., None, :]
-    kept = mask & (sum_over_slices((late | unsteady).astype(np.float32)) == 0)
+    in_time = delay_bound_ms(offered_mbps, queue_mbit, period_s, link) <= limits.d_max_ms[..., None, :]
+    kept = mask & fits_in_every_slice(in_time)
     binding = kept.any(axis=-1) & (np.asarray(period_s) <= LONGEST_S)
     return np.asarray(np.where(binding[..., None], kept, mask))
 

@@ -12,14 +12,15 @@ from ric.e2sm.dapp import DAppReport
 from ric.e2sm.kpm import KpmReport
 from ric.errors import Fault, TwinRicError
 from ric.pb.twinric.bus.v1.record_pb2 import PERCEIVED_SEVERITY_CLEARED
-from xapps.slice_bandwidth.model import S_NSSAI, STATIC_SLOTS
+from xapps.slice_bandwidth.calibration import Served, calibrated
+from xapps.slice_bandwidth.model import S_NSSAI, STATIC_SLOTS, LinkModel
 
 __all__ = ["HISTORY", "MEASUREMENT_NAMES", "FleetState", "NodeWindow", "SliceState"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-HISTORY = 16
+HISTORY = 32
 """Periods of offered load that a decision sees."""
 
 VOLUME, QUEUE, SLOTS = "DRB.PdcpSduVolumeDL", "TWINRIC.QueueDl", "TWINRIC.FlexeSlots"
@@ -51,6 +52,8 @@ class SliceState:
     """True while a fault alarm of this node is raised."""
     alarm_cleared_s: float = float("inf")
     """Seconds since the last fault alarm cleared [s]; infinite when there was none."""
+    link: LinkModel = field(default_factory=LinkModel)
+    """What the analytic queue takes the node's link for, after what was measured so far."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class NodeWindow:
     """The newest KPM reports and the fault alarms of one node."""
 
     e2_node_id: str
+    link: LinkModel = field(default_factory=LinkModel)
     rows: deque[Floats] = field(default_factory=lambda: deque(maxlen=HISTORY))
     slots: Ints = field(default_factory=lambda: STATIC_SLOTS.copy())
     period_s: float = 0.1
@@ -90,8 +94,13 @@ class NodeWindow:
             return False
         volume, queue, slots, delay, jitter, longest = _per_slice(report)
         self.period_s = report.granularity_period_ms / 1e3
-        self.rows.append(volume / self.period_s)
-        self.slots = np.rint(slots).astype(np.int64)
+        offered, held = volume / self.period_s, np.rint(slots).astype(np.int64)
+        if self.rows:
+            before = self.measured[0]
+            served = Served(offered, before, held, self.period_s, delay * TENTH_MS, jitter * TENTH_MS)
+            self.link = calibrated(self.link, served)
+        self.rows.append(offered)
+        self.slots = held
         self.measured = np.stack([queue, delay * TENTH_MS, jitter * TENTH_MS, longest * TENTH_MS])
         self.source_time_ns = report.source_time_ns
         return True
@@ -118,7 +127,7 @@ class NodeWindow:
         newest_ns = max(self.source_time_ns, self.alarm_time_ns)
         return SliceState(
             self.e2_node_id, newest_ns, self.period_s, offered, queue, delay, jitter, longest, self.slots.copy(),
-            bool(self.alarms), max(since_s, 0.0),
+            bool(self.alarms), max(since_s, 0.0), self.link,
         )  # fmt: skip
 
 

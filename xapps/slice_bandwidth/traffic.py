@@ -1,19 +1,31 @@
-"""Training traffic: domain-randomised load of the three slices per period, with congestion, fault bursts and storms.
+"""Load of the three slices per period, domain-randomised: what training draws, and what only evaluation does.
 
-The families cover what the house's simulator does and more (steps, ramps, drifts, bursts with and without an alarm);
-nothing is taken from it, its seeds included.
+`KNOWN`: steps, ramps, drifts, bursts with and without an alarm. `WIDE`, for training: two fifths of that, else loads
+that jump between levels at irregular times, events that hit all slices at once, spikes of one period. `UNSEEN`, for
+evaluation alone: swings, strictly periodic polling, surges that decay, heavy tails. Nothing is taken from the
+simulator, its seeds included.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["TrafficBatch", "draw_traffic", "draw_unseen_traffic"]
+__all__ = ["Draws", "TrafficBatch", "draw_traffic"]
 
 Floats = NDArray[np.float64]
+
+
+class Draws(StrEnum):
+    """Where an episode's traffic and policies are drawn from."""
+
+    KNOWN = "known"
+    WIDE = "wide"
+    UNSEEN = "unseen"
+
 
 # Per slice (control, protection, monitoring): range of each quantity that an environment draws once.
 BASE_GBPS = np.array([[3.0, 14.0], [0.5, 9.0], [4.0, 21.0]])
@@ -66,8 +78,23 @@ class _Events:
         return np.asarray(np.clip(np.minimum(self.age_s, left) / self.rise_s, 0.0, 1.0))
 
 
-def draw_traffic(generator: np.random.Generator, steps: int, period_s: Floats) -> TrafficBatch:
+def draw_traffic(
+    generator: np.random.Generator, steps: int, period_s: Floats, draws: Draws = Draws.KNOWN
+) -> TrafficBatch:
     """`steps` periods of `period_s` (N,) [s] for N environments, each with parameters of its own."""
+    if draws is Draws.UNSEEN:
+        return _unseen_traffic(generator, steps, period_s)
+    known = _known_traffic(generator, steps, period_s)
+    if draws is Draws.KNOWN:
+        return known
+    wide = _wide_traffic(generator, steps, period_s)
+    other = generator.random(len(period_s)) < WIDE_SHARE
+    return TrafficBatch(
+        np.where(other[:, None], wide.offered_mbps, known.offered_mbps), np.where(other, wide.alarm, known.alarm)
+    )
+
+
+def _known_traffic(generator: np.random.Generator, steps: int, period_s: Floats) -> TrafficBatch:
     number = len(period_s)
     period = period_s[:, None]
     base = _between(generator, BASE_GBPS, number)
@@ -96,6 +123,61 @@ def draw_traffic(generator: np.random.Generator, steps: int, period_s: Floats) -
     return TrafficBatch(offered, alarm)
 
 
+# What training draws beside the families above.
+WIDE_SHARE = 0.6
+WIDE_MEAN_GBPS = np.array([[1.5, 20.0], [0.3, 14.0], [1.5, 28.0]])
+LEVELS, LEVEL_SPREAD = 3, (0.05, 0.9)
+DWELL_S, REGULARITY = (0.2, 30.0), (0.1, 1.0)
+SMALL_NOISE, WANDER = (0.003, 0.1), (0.005, 0.3)
+SPIKES, SPIKE_HEIGHT = (0.001, 0.15), (0.05, 0.5)
+COMMON_PER_S, COMMON_RISE_S, COMMON_HOLD_S, COMMON_FACTOR = (0.005, 0.06), (0.02, 4.0), (0.2, 20.0), (1.2, 3.2)
+
+
+def _wide_traffic(generator: np.random.Generator, steps: int, period_s: Floats) -> TrafficBatch:
+    """Levels that are held for irregular times, events of all slices together, spikes of one period, slow wander."""
+    number, period = len(period_s), period_s[:, None]
+
+    def one(low: float, high: float) -> Floats:
+        return _between(generator, np.array([[low, high]] * 3), number)
+
+    mean, spread = _between(generator, WIDE_MEAN_GBPS, number), one(*LEVEL_SPREAD)
+    levels = np.exp(spread[..., None] * generator.standard_normal((number, 3, LEVELS)))
+    dwell = _between(generator, np.array([DWELL_S] * 3 * LEVELS), number).reshape(number, 3, LEVELS)
+    irregular, noise, wandering = one(*REGULARITY), one(*SMALL_NOISE), one(*WANDER)
+    spikes, spike_height = one(*SPIKES), one(*SPIKE_HEIGHT)
+    correlation = np.exp(-period / one(*RATE_CORRELATION_S))
+    common, told = _common(generator, steps, period_s), generator.random(number) < 0.5
+    height = one(*COMMON_FACTOR) - 1
+    level = generator.integers(0, LEVELS, (number, 3))
+    left_s = np.zeros((number, 3))
+    wander = generator.standard_normal((number, 3))
+    offered = np.empty((steps, number, 3))
+    for step in range(steps):
+        over = left_s <= 0
+        level = np.where(over, (level + generator.integers(1, LEVELS, level.shape)) % LEVELS, level)
+        held = np.take_along_axis(dwell, level[..., None], axis=-1)[..., 0]
+        drawn = held * np.exp(irregular * generator.standard_normal(held.shape))
+        left_s = np.where(over, drawn, left_s) - period
+        wander = correlation * wander + np.sqrt(1 - correlation**2) * generator.standard_normal((number, 3))
+        spike = (generator.random((number, 3)) < spikes) * np.abs(generator.standard_normal((number, 3)))
+        rate = mean * np.take_along_axis(levels, level[..., None], axis=-1)[..., 0]
+        rate = rate * np.exp(wandering * wander + noise * generator.standard_normal((number, 3)) + spike_height * spike)
+        offered[step] = np.clip(rate * (1 + height * common[step][:, None]), 0.05, 100.0) * 1e3
+    return TrafficBatch(offered, (common > 0.5) & told)
+
+
+def _common(generator: np.random.Generator, steps: int, period_s: Floats) -> Floats:
+    """Height (steps, N) of trapezoid events that all slices share, at most 1."""
+    number = len(period_s)
+    rate, rise_s, hold_s = _between(generator, np.array([COMMON_PER_S, COMMON_RISE_S, COMMON_HOLD_S]), number).T
+    begins = generator.random((steps, number)) < 1 - np.exp(-rate * period_s)
+    age_s, out = np.full(number, np.inf), np.empty((steps, number))
+    for step in range(steps):
+        age_s = np.where(begins[step] & (age_s > 2 * rise_s + hold_s), 0.5 * period_s, age_s + period_s)
+        out[step] = np.clip(np.minimum(age_s, 2 * rise_s + hold_s - age_s) / rise_s, 0.0, 1.0)
+    return out
+
+
 # What training never draws: per slice mean load, polling and a surge that hits all slices at once.
 UNSEEN_MEAN_GBPS = np.array([[2.0, 18.0], [0.3, 12.0], [2.0, 26.0]])
 POLL_S, POLL_DUTY, POLL_FACTOR = (1.0, 15.0), (0.05, 0.4), (1.3, 3.5)
@@ -104,7 +186,7 @@ SURGES_PER_S, SURGE_S, SURGE_FACTOR = (0.005, 0.04), (1.0, 20.0), (1.3, 3.0)
 HEAVY_TAIL_SHAPE = 2.2
 
 
-def draw_unseen_traffic(generator: np.random.Generator, steps: int, period_s: Floats) -> TrafficBatch:
+def _unseen_traffic(generator: np.random.Generator, steps: int, period_s: Floats) -> TrafficBatch:
     """Traffic of families that training does not know, to judge generalisation by.
 
     Slow swings, polling in square waves, surges of all slices together with exponential decay, heavy-tailed bursts of

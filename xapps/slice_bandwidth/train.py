@@ -27,6 +27,7 @@ from xapps.slice_bandwidth.evaluation import (
     HELD_OUT_SEEDS,
     SUITES,
     VALIDATION_SEEDS,
+    VALIDATION_SUITES,
     Figures,
     compare,
     refusals,
@@ -45,7 +46,6 @@ ACTOR, FORECASTER, CARD, CHECKPOINT, CURVE = (
 VALIDATE_EVERY = 10
 GATE_SEEDS = HELD_OUT_SEEDS[:3]
 GATE_RULES = ("static", "gradient_eq2", "predict_enumerate", "rl", "myopic_oracle")
-VALIDATION_SUITES = ("default_policy", "random_policies")
 
 
 @dataclass
@@ -66,7 +66,8 @@ def _tell(what: object) -> None:
 def validation_cost(trainer: Trainer) -> float:
     """Mean cost of the averaged, greedy actor over validation seeds: the default policy, and what training draws."""
     table = {"rl": rules(trainer.learned())["rl"]}
-    costs = [compare(table, VALIDATION_SEEDS, suite, number=40, steps=100)["rl"].cost for suite in VALIDATION_SUITES]
+    suites = VALIDATION_SUITES.values()
+    costs = [compare(table, VALIDATION_SEEDS, suite, number=40, steps=100)["rl"].cost for suite in suites]
     return float(np.mean(costs))
 
 
@@ -146,7 +147,7 @@ def judge(actor: Path, forecaster: Path, *, number: int = 24, steps: int = 60) -
     """Held-out figures per suite of exported models, run as the app runs them."""
     every = rules(load_learned(actor, forecaster))
     table = {name: every[name] for name in GATE_RULES}
-    return {suite: compare(table, GATE_SEEDS, suite, number=number, steps=steps) for suite in SUITES}
+    return {name: compare(table, GATE_SEEDS, suite, number=number, steps=steps) for name, suite in SUITES.items()}
 
 
 def load_learned(actor: Path, forecaster: Path) -> Learned:
@@ -217,6 +218,7 @@ def options() -> argparse.ArgumentParser:
     made.add_argument("--ppo", type=int, default=default.ppo_iterations, help="iterations after those")
     made.add_argument("--environments", type=int, default=default.environments, help="nodes per rollout")
     made.add_argument("--threads", type=int, default=default.threads)
+    made.add_argument("--cells", type=int, default=default.cells, help="nodes that share an aggregation link")
     made.add_argument("--ray-actors", type=int, default=0, help="collect rollouts in this many Ray actors")
     made.add_argument("--budget-min", type=float, default=float("inf"), help="end training after so many minutes")
     made.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
@@ -228,7 +230,7 @@ def main() -> None:
     """Train, export, judge on held-out traffic; refuse or ship."""
     chosen = options().parse_args()
     settings = Settings(
-        seed=chosen.seed, threads=chosen.threads, environments=chosen.environments,
+        seed=chosen.seed, threads=chosen.threads, environments=chosen.environments, cells=chosen.cells,
         imitation_iterations=chosen.imitation, ppo_iterations=chosen.ppo,
     )  # fmt: skip
     chosen.out.mkdir(parents=True, exist_ok=True)
@@ -241,6 +243,7 @@ def main() -> None:
     command = (
         f"python -m xapps.slice_bandwidth.train --seed {held.seed} --threads {held.threads} "
         f"--environments {held.environments} --imitation {held.imitation_iterations} --ppo {held.ppo_iterations}"
+        + (f" --cells {held.cells}" if held.cells > 1 else "")
         + (f" --ray-actors {chosen.ray_actors}" if chosen.ray_actors else "")
         + (f" --budget-min {chosen.budget_min:g}" if chosen.budget_min < float("inf") else "")
     )

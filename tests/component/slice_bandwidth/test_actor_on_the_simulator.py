@@ -12,7 +12,7 @@ from e2sim.scenario import load_scenario, shipped_scenario
 from e2sim.streams import Streams
 from ric.e2sm.kpm import KpmItem, KpmReport
 from xapps.slice_bandwidth.decision import decide
-from xapps.slice_bandwidth.model import S_NSSAI, LinkModel
+from xapps.slice_bandwidth.model import S_NSSAI
 from xapps.slice_bandwidth.objective import evaluate, limits_of
 from xapps.slice_bandwidth.policy import Mode, SlicePolicy
 from xapps.slice_bandwidth.state import MEASUREMENT_NAMES, NodeWindow
@@ -27,7 +27,7 @@ def play(mode, learned, seed):
     scenario = load_scenario(shipped_scenario("demo"))
     transport = build_transport(scenario, scenario.nodes[0], Streams(seed))
     event = next(event for event in scenario.traffic_events if event.slice == "control")
-    policy, window, link = SlicePolicy(mode=mode), NodeWindow("n1"), LinkModel()
+    policy, window = SlicePolicy(mode=mode), NodeWindow("n1")
     limits, start_s = limits_of(policy), scenario.start_s + event.at_s - 2.0
     costs, broken, moved = [], 0, 0
     for step in range(1, 101):
@@ -38,7 +38,7 @@ def play(mode, learned, seed):
         broken += int(got.violation_count)
         rows = np.array([values[name] for name in MEASUREMENT_NAMES])
         window.add_report(KpmReport("n1", step * 100_000_000, 100, MEASUREMENT_NAMES, ITEMS, rows))
-        decision = decide(window.state(step * 100_000_000), policy, learned, link)
+        decision = decide(window.state(step * 100_000_000), policy, learned)
         moved = transport.calendar.allocate(decision.slots.tolist()) if decision.changed else 0
     return float(np.mean(costs)), broken
 

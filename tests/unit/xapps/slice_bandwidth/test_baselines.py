@@ -38,7 +38,14 @@ def observation(load, queue=(0, 0, 0), slots=(5, 10, 5)) -> Observation:
     history = np.tile(np.array(load, dtype=np.float64), (HISTORY, 1))
     one = np.ones(3)
     return Observation(
-        history, np.array(queue, dtype=np.float64), one, one, np.array(slots), np.array(0.1), np.array(False)
+        history,
+        np.array(queue, dtype=np.float64),
+        one,
+        one,
+        np.array(slots),
+        np.array(0.1),
+        np.array(False),
+        LINK,
     )
 
 
@@ -153,7 +160,7 @@ def sure_cost(load, queue, split, policy) -> float:
 def test_predict_and_enumerate_sure_forecast_against_brute_force():
     policy = SlicePolicy(slot_move_cost=0, max_moved_slots=20)
     for load, queue in (([8e3, 4e3, 9e3], [0, 0, 50]), ([33e3, 22e3, 14e3], [100, 0, 0])):
-        preference = predict_and_enumerate(observation(load, queue), persistence, limits_of(policy), LINK)
+        preference = predict_and_enumerate(observation(load, queue), persistence, limits_of(policy))
         costs = [sure_cost(load, queue, split, policy) for split in SPLITS]
         assert int(np.argmax(preference)) == int(np.argmin(costs))
         assert -preference.max() == pytest.approx(min(costs))
@@ -168,8 +175,7 @@ def test_predict_and_enumerate_a_load_that_may_jump_gets_headroom():
     limits, seen = limits_of(SlicePolicy()), observation([8e3, 9e3, 4e3])
     mask = permitted_of(SlicePolicy(), STATIC, alarm=False)
     sure, wary = (
-        SPLITS[best(predict_and_enumerate(seen, forecaster, limits, LINK), mask)]
-        for forecaster in (persistence, may_jump)
+        SPLITS[best(predict_and_enumerate(seen, forecaster, limits), mask)] for forecaster in (persistence, may_jump)
     )
     assert wary[1] > sure[1]
 
@@ -182,7 +188,7 @@ def test_predict_and_enumerate_drains_a_queue_that_three_periods_would_not():
     limits = limits_of(SlicePolicy())
     mask = permitted_of(SlicePolicy(max_moved_slots=20), np.array([11, 2, 1]), alarm=False)
     seen = observation([50e3, 2e3, 4e3], (4_000, 0, 0), (11, 2, 1))
-    got = SPLITS[best(predict_and_enumerate(seen, persistence, limits, LINK), mask)]
+    got = SPLITS[best(predict_and_enumerate(seen, persistence, limits), mask)]
     assert got[0] >= 13
 
 

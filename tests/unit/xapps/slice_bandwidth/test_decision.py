@@ -10,13 +10,12 @@ from hypothesis import strategies as st
 from ric.errors import TwinRicError
 from xapps.slice_bandwidth.decision import decide, decide_fleet, fleet_decision
 from xapps.slice_bandwidth.forecast import persistence
-from xapps.slice_bandwidth.model import SLICES, SLOT_STEP, LinkModel
+from xapps.slice_bandwidth.model import SLICES, SLOT_STEP
 from xapps.slice_bandwidth.objective import limits_of
 from xapps.slice_bandwidth.policy import Mode, SlicePolicy
 from xapps.slice_bandwidth.rl_agent import Learned
 from xapps.slice_bandwidth.state import FleetState
 
-LINK = LinkModel()
 wide = st.floats(0, 1e6)
 
 
@@ -36,14 +35,14 @@ def feasible(slots, low):
 def test_decide_is_feasible_for_any_input(make_state, untrained, load, queue, slots, mode, alarm, moves):
     policy = SlicePolicy(mode=mode, max_moved_slots=moves)
     state = make_state(load=load, queue=queue, slots=slots, alarm=alarm)
-    got = decide(state, policy, untrained, LINK)
+    got = decide(state, policy, untrained)
     assert feasible(got.slots, policy.minimum_slots(alarm=alarm))
     assert all(np.isfinite(value) for value in got.reason.numbers.values())
 
 
 def test_decide_alarm_gives_protection_and_control_their_floors_in_one_decision(make_state, untrained):
     state = make_state(load=(4e3, 2e3, 60e3), slots=(2, 2, 16), alarm=True)
-    got = decide(state, SlicePolicy(max_moved_slots=1), untrained, LINK)
+    got = decide(state, SlicePolicy(max_moved_slots=1), untrained)
     assert got.slots[0] >= 5
     assert got.slots[1] >= 8
     assert got.reason.code == "PROTECTION_FIRST"
@@ -52,8 +51,8 @@ def test_decide_alarm_gives_protection_and_control_their_floors_in_one_decision(
 def test_decide_keeps_alarm_floors_until_the_hold_time_is_over(make_state, untrained):
     policy = SlicePolicy(alarm_hold_s=10)
     load = (4e3, 2e3, 60e3)
-    held = decide(make_state(load=load, slots=(5, 8, 7), cleared_s=9.9), policy, untrained, LINK)
-    free = decide(make_state(load=load, slots=(5, 8, 7), cleared_s=10.1), policy, untrained, LINK)
+    held = decide(make_state(load=load, slots=(5, 8, 7), cleared_s=9.9), policy, untrained)
+    free = decide(make_state(load=load, slots=(5, 8, 7), cleared_s=10.1), policy, untrained)
     assert held.slots[1] >= 8
     assert free.slots[1] < 8
     assert free.reason.code == "RL_ACTOR"
@@ -61,13 +60,13 @@ def test_decide_keeps_alarm_floors_until_the_hold_time_is_over(make_state, untra
 
 def test_decide_rate_limit_is_kept(make_state, untrained):
     state = make_state(load=(60e3, 2e3, 2e3), slots=(2, 10, 8))
-    got = decide(state, SlicePolicy(max_moved_slots=3), untrained, LINK)
+    got = decide(state, SlicePolicy(max_moved_slots=3), untrained)
     assert np.maximum(got.slots - state.slots, 0).sum() <= 3
     assert got.slots[0] == 5
 
 
 def test_decide_congested_control_slice_gets_what_it_needs(make_state, untrained):
-    got = decide(make_state(load=(48e3, 3e3, 8e3)), SlicePolicy(), untrained, LINK)
+    got = decide(make_state(load=(48e3, 3e3, 8e3)), SlicePolicy(), untrained)
     assert got.slots[0] >= 9
     assert got.changed
     assert got.reason.numbers["violations_before"] > got.reason.numbers["violations_after"] == 0
@@ -75,35 +74,35 @@ def test_decide_congested_control_slice_gets_what_it_needs(make_state, untrained
 
 def test_decide_oracle_mode_needs_the_forecaster_alone(make_state, untrained):
     policy = SlicePolicy(mode=Mode.ORACLE)
-    got = decide(make_state(load=(48e3, 3e3, 8e3)), policy, replace(untrained, actor=None), LINK)
+    got = decide(make_state(load=(48e3, 3e3, 8e3)), policy, replace(untrained, actor=None))
     assert got.slots[0] >= 9
     assert got.reason.code == "PREDICT_AND_ENUMERATE"
     with pytest.raises(TwinRicError) as caught:
-        decide(make_state(), SlicePolicy(), replace(untrained, actor=None), LINK)
+        decide(make_state(), SlicePolicy(), replace(untrained, actor=None))
     assert (caught.value.code, caught.value.faults[0].field) == ("MODEL-MISSING", "actor")
 
 
 def test_decide_beyond_the_near_rt_loop_the_actor_yields_to_the_forecast(make_state, untrained):
     slow = replace(make_state(), period_s=60.0)
-    got = decide(slow, SlicePolicy(), untrained, LINK)
+    got = decide(slow, SlicePolicy(), untrained)
     assert got.reason.code == "PREDICT_AND_ENUMERATE"
-    assert got.slots.tolist() == decide(slow, SlicePolicy(mode=Mode.ORACLE), untrained, LINK).slots.tolist()
+    assert got.slots.tolist() == decide(slow, SlicePolicy(mode=Mode.ORACLE), untrained).slots.tolist()
 
 
 def test_decide_overrides_name_the_layer_that_changed_the_choice(make_state):
     fewest = Learned(persistence, lambda rows: -rows[:, 15])  # wants as few slots as it can get
-    calm = decide(make_state(load=(2e3, 2e3, 2e3)), SlicePolicy(max_moved_slots=20), fewest, LINK)
+    calm = decide(make_state(load=(2e3, 2e3, 2e3)), SlicePolicy(max_moved_slots=20), fewest)
     assert calm.slots.tolist() == [1, 2, 1]
     assert calm.overrides == ()
     assert "overrides" not in calm.reason.details
-    busy = decide(make_state(load=(48e3, 2e3, 2e3)), SlicePolicy(max_moved_slots=20), fewest, LINK)
+    busy = decide(make_state(load=(80e3, 2e3, 2e3)), SlicePolicy(max_moved_slots=20), fewest)
     assert busy.overrides == ("DELAY_BOUND",)
     assert busy.slots[0] > 5
-    slow = decide(make_state(load=(2e3, 2e3, 2e3)), SlicePolicy(max_moved_slots=2), fewest, LINK)
+    slow = decide(make_state(load=(2e3, 2e3, 2e3)), SlicePolicy(max_moved_slots=2), fewest)
     assert slow.overrides == ("RATE_LIMIT",)
     assert slow.reason.details["overrides"] == "RATE_LIMIT"
     floor = SlicePolicy.model_validate({"control": {"floor_slots": 4}, "max_moved_slots": 20})
-    held = decide(make_state(load=(2e3, 2e3, 2e3)), floor, fewest, LINK)
+    held = decide(make_state(load=(2e3, 2e3, 2e3)), floor, fewest)
     assert (held.overrides, held.slots[0]) == (("FLOOR_OR_CEILING",), 4)
 
 
@@ -112,12 +111,12 @@ def test_decide_takes_the_policy_of_its_own_node(make_state, untrained):
         SlicePolicy(mode=Mode.STATIC),
         SlicePolicy.model_validate({"scope": {"e2_node_id": "n2"}, "mode": "gradient"}),
     ])  # fmt: skip
-    codes = [decide(make_state(node=node), policy, untrained, LINK).reason.code for node in ("n1", "n2")]
+    codes = [decide(make_state(node=node), policy, untrained).reason.code for node in ("n1", "n2")]
     assert codes == ["STATIC_SPLIT", "GRADIENT_TRANSFER"]
 
 
 def test_decide_reason_holds_the_objective_and_its_terms(make_state, untrained):
-    got = decide(make_state(load=(30e3, 4e3, 9e3)), SlicePolicy(), untrained, LINK)
+    got = decide(make_state(load=(30e3, 4e3, 9e3)), SlicePolicy(), untrained)
     numbers = got.reason.numbers
     for when, objective in (("before", got.before), ("after", got.after)):
         terms = [
@@ -136,23 +135,23 @@ def test_decide_weights_change_moves_the_decision(make_state, untrained):
     for gamma in (0.01, 0.99):
         weights = {"alpha": 1 - gamma, "beta": 0, "gamma": gamma}
         policy = SlicePolicy.model_validate({"monitoring": weights, "slot_move_cost": 0})
-        slots.append(decide(make_state(load=(6e3, 3e3, 14e3)), policy, untrained, LINK).slots[2])
+        slots.append(decide(make_state(load=(6e3, 3e3, 14e3)), policy, untrained).slots[2])
     assert slots[0] > slots[1]
 
 
 def test_decide_without_an_actor_is_model_missing(make_state):
     with pytest.raises(TwinRicError) as caught:
-        decide(make_state(), SlicePolicy(), None, LINK)
+        decide(make_state(), SlicePolicy(), None)
     assert caught.value.code == "MODEL-MISSING"
-    assert decide(make_state(), SlicePolicy(mode=Mode.STATIC), None, LINK).slots.tolist() == [5, 10, 5]
+    assert decide(make_state(), SlicePolicy(mode=Mode.STATIC), None).slots.tolist() == [5, 10, 5]
 
 
 def test_decide_fleet_decides_only_what_is_due_and_tells_each_node_apart(make_state, untrained):
     nodes = (make_state(node="n1"), make_state(load=(40e3, 3e3, 8e3), node="n2"), make_state(alarm=True, node="n3"))
-    one = decide_fleet(FleetState(nodes, frozenset({"n2"})), SlicePolicy(), untrained, LINK)
+    one = decide_fleet(FleetState(nodes, frozenset({"n2"})), SlicePolicy(), untrained)
     assert [node.e2_node_id for node in one.nodes] == ["n2"]
     assert one.reason.details["e2_node_id"] == "n2"
-    two = decide_fleet(FleetState(nodes, frozenset({"n2", "n3"})), SlicePolicy(), untrained, LINK)
+    two = decide_fleet(FleetState(nodes, frozenset({"n2", "n3"})), SlicePolicy(), untrained)
     assert two.reason.code == "PROTECTION_FIRST"
     assert two.reason.numbers["n2/objective_after"] == one.reason.numbers["objective_after"]
     assert fleet_decision([]).reason.code == "NO_NODE"

@@ -27,13 +27,11 @@ from xapps.slice_bandwidth.rl_agent import (
 )  # fmt: skip
 from xapps.slice_bandwidth.state import HISTORY
 
-LINK = LinkModel()
-
 
 def observation(state):
     return Observation(
         state.offered_mbps, state.queue_mbit, state.delay_ms, state.jitter_ms, state.slots, np.asarray(0.1),
-        np.asarray(state.alarm_active),
+        np.asarray(state.alarm_active), state.link,
     )  # fmt: skip
 
 
@@ -44,9 +42,9 @@ def test_features_stay_finite_and_in_range(seed, load, queue):
     seen = Observation(
         generator.uniform(0, load + 1, (HISTORY, 3)), generator.uniform(0, queue + 1, 3), generator.uniform(0, 1e4, 3),
         generator.uniform(0, 1e4, 3), generator.integers(0, 21, 3), np.asarray(generator.choice([0.01, 0.1, 60.0])),
-        np.asarray(True),
+        np.asarray(True), LinkModel(),
     )  # fmt: skip
-    rows = features(seen, persistence, limits_of(SlicePolicy()), LINK)
+    rows = features(seen, persistence, limits_of(SlicePolicy()))
     assert rows.shape == (21, 3, FEATURES)
     assert rows.dtype == np.float32
     assert np.isfinite(rows).all()
@@ -57,10 +55,11 @@ def test_features_stay_finite_and_in_range(seed, load, queue):
 def test_features_vector_equals_scalar():
     env = VectorSliceEnv(5, 4, random_policies=False)
     seen = env.observation()
-    many = features(seen, persistence, env.policies.limits, LINK)
+    many = features(seen, persistence, env.policies.limits)
     for k in range(5):
-        one = Observation(*(np.asarray(value)[k] for value in vars(seen).values()))
-        assert np.allclose(features(one, persistence, limits_of(SlicePolicy()), LINK), many[k], atol=1e-5)
+        link = LinkModel(*(value[k] for value in vars(seen.link).values()))
+        one = Observation(*(np.asarray(value)[k] for name, value in vars(seen).items() if name != "link"), link)
+        assert np.allclose(features(one, persistence, limits_of(SlicePolicy())), many[k], atol=1e-5)
 
 
 def test_split_logits_are_sums_over_slices():
@@ -74,25 +73,25 @@ def test_scored_untrained_actor_prefers_what_predict_and_enumerate_does_where_mo
     for load in ([8e3, 4e3, 9e3], [2e3, 4e3, 19e3], [14e3, 25e3, 12e3]):
         state = make_state(load=load)
         seen, mask = observation(state), permitted_of(policy, state.slots, alarm=False)
-        preference = predict_and_enumerate(seen, untrained.forecaster, limits, LINK)
-        logits = scored(untrained, seen, limits, LINK)
+        preference = predict_and_enumerate(seen, untrained.forecaster, limits)
+        logits = scored(untrained, seen, limits)
         assert np.argmax(np.where(mask, logits, -np.inf)) == np.argmax(np.where(mask, preference, -np.inf))
 
 
 def test_scored_without_an_actor_says_so(make_state, untrained):
     with pytest.raises(TypeError, match="actor"):
-        scored(replace(untrained, actor=None), observation(make_state()), limits_of(SlicePolicy()), LINK)
+        scored(replace(untrained, actor=None), observation(make_state()), limits_of(SlicePolicy()))
 
 
 def test_features_carry_the_policy(make_state):
     seen = observation(make_state())
-    base = features(seen, persistence, limits_of(SlicePolicy()), LINK)
+    base = features(seen, persistence, limits_of(SlicePolicy()))
     other = SlicePolicy.model_validate({"control": {"alpha": 0.1, "beta": 0.1, "gamma": 0.8}})
-    changed = features(seen, persistence, limits_of(other), LINK)
+    changed = features(seen, persistence, limits_of(other))
     assert not np.allclose(base[:, 0], changed[:, 0])
     assert np.array_equal(base[:, 1:], changed[:, 1:])
 
 
 def test_features_move_column_is_the_price_of_the_slots_between(make_state):
-    rows = features(observation(make_state()), persistence, limits_of(SlicePolicy(slot_move_cost=0.2)), LINK)
+    rows = features(observation(make_state()), persistence, limits_of(SlicePolicy(slot_move_cost=0.2)))
     assert rows[:, 0, MOVE] == pytest.approx(0.2 * np.abs(np.arange(21) - 5), abs=1e-6)

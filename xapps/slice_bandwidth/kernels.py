@@ -1,0 +1,223 @@
+"""Compiled inner loops: the analytic queue, what it says of a burst's size, and eq (3) priced, one slice at a time.
+
+`model.py`, `objective.py` and `forecast.py` give them their shapes and say what they mean. NumPy functions on arrays of
+this size cost more in calls than in what they compute.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "NO_SLOT_MBPS", "SLOT_MBPS", "TERM_LIMIT", "bound_of", "burst_of", "foreseen", "predicted", "priced", "terms_of",
+]  # fmt: skip
+
+Floats = NDArray[np.float64]
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+SLOT_MBPS = 5_000.0
+NO_SLOT_MBPS = 1.0
+"""A slice without slots drains at next to nothing, so that every formula stays finite."""
+SATURATED = 0.999
+TERM_LIMIT = 10.0
+"""Where each delay and jitter term is cut off in what controllers are compared by; the reported eq (3) never is."""
+LEAST_BURST_MBIT, MOST_BURST_MBIT = 0.02, 4_000.0
+HALVINGS = 18
+"""Of the logarithm of the burst's range: to 0.005 %."""
+
+
+def compiled(function: Function) -> Function:
+    """`function` as machine code, kept on disk where the installation allows it."""
+    try:
+        made: Function = numba.njit(function, cache=True, nogil=True, error_model="numpy")
+    except RuntimeError:  # nowhere to keep it, as in a read-only image
+        made = numba.njit(function, nogil=True, error_model="numpy")
+    return made
+
+
+def elementwise(signature: str, shapes: str) -> Callable[[Callable[..., None]], Any]:
+    """A decorator to NumPy's generalised function of that signature (numba's) and those shapes."""
+
+    def decorate(function: Callable[..., None]) -> Any:
+        try:
+            return numba.guvectorize([signature], shapes, nopython=True, cache=True)(function)
+        except RuntimeError:  # as above
+            return numba.guvectorize([signature], shapes, nopython=True)(function)
+
+    return decorate
+
+
+@compiled
+def _waiting(offered: float, capacity: float, fluid: float, period_s: float, burst: float) -> float:
+    """Mean backlog [Mbit] that bursts add to the fluid one.
+
+    Pollaczek-Khinchine below saturation, at most half a random walk's spread over the period (a reflected one's mean is
+    0.53 of it), and less while the fluid backlog keeps the queue from running empty.
+    """
+    rho = min(offered / capacity, SATURATED)
+    limit = 0.5 * math.sqrt(max(offered, 1e-3) * burst * period_s)
+    added = min(burst * rho / (2 * (1 - rho)), limit)
+    return added * math.exp(-fluid / limit) if fluid > 0 else added
+
+
+@compiled
+def _fluid(offered: float, queue: float, capacity: float, period_s: float, buffer: float) -> tuple[float, float, float]:
+    """Mean, variance and end of the fluid backlog [Mbit, Mbit^2, Mbit]."""
+    rate = offered - capacity
+    # A backlog that was measured fits the buffer, whatever the model says of it.
+    end = min(max(queue + rate * period_s, 0.0), max(buffer, queue))
+    # The backlog moves from start to end in a straight line for this share of the period, then stays there.
+    share = min(1.0, abs(end - queue) / max(abs(rate) * period_s, 1e-9))
+    mean = share * (queue + end) / 2 + (1 - share) * end
+    square = share * (queue * queue + queue * end + end * end) / 3 + (1 - share) * end * end
+    return mean, max(square - mean * mean, 0.0), end
+
+
+@compiled
+def _period(
+    offered: float, queue: float, slots: float, period_s: float, base_ms: float, burst: float, buffer: float
+) -> tuple[float, float, float]:
+    """Delay [ms], jitter [ms] and backlog at the end [Mbit] of one slice's period."""
+    capacity = max(slots * SLOT_MBPS, NO_SLOT_MBPS)
+    mean, variance, end = _fluid(offered, queue, capacity, period_s, buffer)
+    waiting = _waiting(offered, capacity, mean, period_s, burst)
+    own = burst / 2  # a bit waits on average for half of its own burst
+    to_ms = 1e3 / capacity
+    variance += waiting * waiting + own * own / 3
+    return base_ms + (mean + waiting + own) * to_ms, math.sqrt(variance) * to_ms, end
+
+
+@elementwise(
+    "void(float64,float64,float64,float64,float64,float64,float64,float64[:],float64[:],float64[:])",
+    "(),(),(),(),(),(),()->(),(),()",
+)
+def predicted(
+    offered: float, queue: float, slots: float, period_s: float, base_ms: float, burst: float, buffer: float,
+    delay: Floats, jitter: Floats, end: Floats,
+) -> None:  # fmt: skip
+    """See :func:`model.predict`."""
+    delay[0], jitter[0], end[0] = _period(offered, queue, slots, period_s, base_ms, burst, buffer)
+
+
+@elementwise(
+    "void(float64,float64,float64,float64,float64,float64,float64,float64[:],float64[:],float64[:])",
+    "(),(),(),(),(),(),()->(),(),()",
+)
+def burst_of(
+    offered: float, queue: float, slots: float, period_s: float, buffer: float, delay: float, jitter: float,
+    burst: Floats, base_ms: Floats, trust: Floats,
+) -> None:  # fmt: skip
+    """See :func:`calibration.calibrated`: the burst that explains a measured jitter, and the delay left over."""
+    capacity = max(slots * SLOT_MBPS, NO_SLOT_MBPS)
+    mean, variance, _ = _fluid(offered, queue, capacity, period_s, buffer)
+    whole = (jitter * capacity / 1e3) ** 2
+    wanted = max(whole - variance, 0.0)
+    low, high = math.log(LEAST_BURST_MBIT), math.log(MOST_BURST_MBIT)
+    for _ in range(HALVINGS):
+        middle = 0.5 * (low + high)
+        size = math.exp(middle)
+        waiting = _waiting(offered, capacity, mean, period_s, size)
+        if waiting * waiting + size * size / 12 < wanted:
+            low = middle
+        else:
+            high = middle
+    burst[0] = math.exp(0.5 * (low + high))
+    waiting = _waiting(offered, capacity, mean, period_s, burst[0])
+    base_ms[0] = delay - (mean + waiting + burst[0] / 2) * 1e3 / capacity
+    trust[0] = wanted / max(whole, 1e-12)
+
+
+@elementwise("void(float64,float64,float64,float64,float64,float64,float64[:])", "(),(),(),(),(),()->()")
+def bound_of(
+    offered: float, queue: float, slots: float, period_s: float, base_ms: float, burst: float, bound: Floats
+) -> None:
+    """See :func:`safety.delay_bound_ms`."""
+    capacity = max(slots * SLOT_MBPS, NO_SLOT_MBPS)
+    growth = max(offered - capacity, 0.0) * period_s / 2
+    bound[0] = base_ms + (queue + growth + burst) / capacity * 1e3
+
+
+@compiled
+def _third(slots: float, least_mbps: float, shortfall: bool) -> float:
+    """B / B_min, or B_min / B, of so many slots."""
+    ratio = slots * SLOT_MBPS / least_mbps
+    return 1 / max(ratio, 1e-3) if shortfall else ratio
+
+
+@elementwise(
+    "void(float64,float64,float64,float64[:],float64,float64,float64,boolean,float64[:],boolean[:])",
+    "(),(),(),(t),(),(),(),()->(t),(t)",
+)
+def terms_of(
+    delay: float, jitter: float, slots: float, weights: Floats, d_max: float, j_max: float, b_min: float,
+    shortfall: bool, terms: Floats, broken: NDArray[np.bool_],
+) -> None:  # fmt: skip
+    """See :func:`objective.evaluate`: delay, jitter and third term of a slice, and whether D, J and B are broken."""
+    terms[0] = weights[0] * delay / d_max
+    terms[1] = weights[1] * jitter / j_max
+    terms[2] = weights[2] * _third(slots, b_min, shortfall)
+    broken[0], broken[1], broken[2] = delay > d_max, jitter > j_max, slots * SLOT_MBPS < b_min
+
+
+@compiled
+def _priced(delay: float, jitter: float, fixed: float, limits: tuple[float, float, float], weights: Floats) -> float:
+    """Cut terms and the price of broken limits; `limits`: D_max, J_max and that price."""
+    d_max, j_max, price = limits
+    cost: float = fixed + min(weights[0] * delay / d_max, TERM_LIMIT) + min(weights[1] * jitter / j_max, TERM_LIMIT)
+    if delay > d_max:
+        cost += price
+    return cost + price if jitter > j_max else cost
+
+
+@compiled
+def _fixed(slots: float, weights: Floats, b_min: float, price: float, shortfall: bool) -> float:
+    """What so many slots cost whatever the load: the third term, and B < B_min."""
+    broken = price if slots * SLOT_MBPS < b_min else 0.0
+    return float(weights[2] * _third(slots, b_min, shortfall) + broken)
+
+
+@elementwise(
+    "void(float64,float64,float64,float64[:],float64,float64,float64,float64,boolean,float64[:])",
+    "(),(),(),(t),(),(),(),(),()->()",
+)
+def priced(
+    delay: float, jitter: float, slots: float, weights: Floats, d_max: float, j_max: float, b_min: float, price: float,
+    shortfall: bool, cost: Floats,
+) -> None:  # fmt: skip
+    """See :func:`objective.priced_table`."""
+    cost[0] = _priced(delay, jitter, _fixed(slots, weights, b_min, price, shortfall), (d_max, j_max, price), weights)
+
+
+@compiled
+def foreseen(
+    loads: Floats, queue: Floats, lengths_s: Floats, weights: Floats, limits: tuple[Floats, Floats, Floats, Floats],
+    shortfall: NDArray[np.bool_], link: tuple[Floats, Floats, Floats], stages: Floats, left: Floats,
+) -> None:  # fmt: skip
+    """See :func:`forecast.foresee`: fills stages (K, S, N, C, 3) and left (S, N, C, 3).
+
+    loads (2, S, N, 3): of the first stage and of all others; queue (N, 3); lengths_s (K, N); weights (N, 3, 3);
+    limits: D_max, J_max, B_min and price (N, 3) each; link: base delay, burst and buffer (N, 3) each.
+    """
+    d_max, j_max, b_min, price = limits
+    base_ms, burst, buffer = link
+    for n in range(queue.shape[0]):
+        for k in range(3):
+            bounds = (d_max[n, k], j_max[n, k], price[n, k])
+            for slots in range(left.shape[2]):
+                fixed = _fixed(slots, weights[n, k], b_min[n, k], price[n, k], shortfall[n])
+                for s in range(loads.shape[1]):
+                    backlog = queue[n, k]
+                    for stage in range(stages.shape[0]):
+                        delay, jitter, backlog = _period(
+                            loads[min(stage, 1), s, n, k], backlog, slots, lengths_s[stage, n], base_ms[n, k],
+                            burst[n, k], buffer[n, k],
+                        )  # fmt: skip
+                        stages[stage, s, n, slots, k] = _priced(delay, jitter, fixed, bounds, weights[n, k])
+                        if stage == 0:
+                            left[s, n, slots, k] = backlog
