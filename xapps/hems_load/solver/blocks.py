@@ -10,6 +10,7 @@ from xapps.hems_load.solver import interior_point as ip
 from xapps.hems_load.solver import layout as rows
 from xapps.hems_load.solver.compiled import compiled, inlined
 from xapps.hems_load.solver.starts import start
+from xapps.hems_load.solver.storages import Storages
 
 __all__ = ["Workspace", "kept_rows", "solve_homes"]
 
@@ -41,28 +42,29 @@ def _gather(from_: Any, values: Any, first: int, stride: int, span: tuple[int, i
             own[t] = from_[k + t * stride]
 
 
-@compiled
-def _load_boxes(s: Any, w: Any, at: Any, span: tuple[int, int], home: Any, lane: Any) -> None:
-    _, stride, _, _ = ip.offsets(at, 1)
-    for j in range(at[-1]):
-        own = j * rows.BOX * L
-        _spread(s.high_kw[j], w.boxes, own + rows.UP, stride, span, home, lane)
-        _spread(s.cost[j], w.boxes, own + rows.COST, stride, span, home, lane)
-        _spread(s.sigma[j], w.boxes, own + rows.SIGMA, stride, span, home, lane)
-        _spread(s.gain[j], w.boxes, own + rows.GAIN, stride, span, home, lane)
+@inlined
+def _load_row(values: Any, w: Any, place: Any, span: tuple[int, int], home: Any, lane: Any) -> None:
+    """A datum's `values` (N, T) in the steps of `span`; where it is the same in all steps, with the first."""
+    if place[1] > 0:
+        _spread(values, w.data, place[0], place[1], span, home, lane)
+    elif span[0] == 0:
+        _spread(values, w.data, place[0], 0, (0, 1), home, lane)
 
 
 @compiled
-def _load_stores(s: Any, w: Any, at: Any, span: tuple[int, int], home: Any, lane: Any) -> None:
-    _, _, stride, _ = ip.offsets(at, 0)
-    for i in range(at.size - 1):
-        own = stride + i * rows.STORE * L
-        _spread(s.keep[i], w.stores, own + rows.KEEP, stride, span, home, lane)
-        _spread(s.drift[i], w.stores, own + rows.DRIFT, stride, span, home, lane)
-        _spread(s.low[i], w.stores, own + rows.LOW + rows.DISTANCE, stride, span, home, lane)
-        _spread(s.price_low[i], w.stores, own + rows.LOW + rows.Z, stride, span, home, lane)
-        _spread(s.high[i], w.stores, own + rows.HIGH + rows.DISTANCE, stride, span, home, lane)
-        _spread(s.price_high[i], w.stores, own + rows.HIGH + rows.Z, stride, span, home, lane)
+def _load_data(s: Any, w: Any, span: tuple[int, int], home: Any, lane: Any) -> None:
+    for j in range(s.of.size):
+        _load_row(s.cost[j], w, w.box_data[rows.COST, j], span, home, lane)
+        _load_row(s.sigma[j], w, w.box_data[rows.SIGMA, j], span, home, lane)
+        _load_row(s.gain[j], w, w.box_data[rows.GAIN, j], span, home, lane)
+        _load_row(s.high_kw[j], w, w.box_data[rows.MOST, j], span, home, lane)
+    for i in range(s.keep.shape[0]):
+        _load_row(s.keep[i], w, w.store_data[rows.KEEP, i], span, home, lane)
+        _load_row(s.drift[i], w, w.store_data[rows.DRIFT, i], span, home, lane)
+        _load_row(s.low[i], w, w.store_data[rows.LEAST, i], span, home, lane)
+        _load_row(s.price_low[i], w, w.store_data[rows.LEAST_PRICE, i], span, home, lane)
+        _load_row(s.high[i], w, w.store_data[rows.LARGEST, i], span, home, lane)
+        _load_row(s.price_high[i], w, w.store_data[rows.LARGEST_PRICE, i], span, home, lane)
 
 
 @compiled
@@ -94,8 +96,7 @@ def _load(s: Any, w: Any, at: Any, kept: Any, shift: int, home: Any, lane: Any) 
         span = (t, min(t + SPAN, steps))
         _spread(s.base_kw, w.meter, rows.BASE, rows.METER * L, span, home, lane)
         _spread(s.curve, w.meter, rows.CURVE, rows.METER * L, span, home, lane)
-        _load_boxes(s, w, at, span, home, lane)
-        _load_stores(s, w, at, span, home, lane)
+        _load_data(s, w, span, home, lane)
         if shift >= 0:
             _load_kept(w, at, kept, span, shift, home, lane)
     _, _, first, _ = ip.offsets(at, -1)
@@ -104,7 +105,12 @@ def _load(s: Any, w: Any, at: Any, kept: Any, shift: int, home: Any, lane: Any) 
         for e in range(lane.size):
             k = i * rows.STORE * L + lane[e]
             w.stores[first + k + rows.S] = s.start[i, home[e]]
-            w.stores[beyond + k + rows.KEEP], w.stores[beyond + k + rows.PI] = 1.0, s.end_cost[i, home[e]]
+            w.stores[beyond + k + rows.PI] = s.end_cost[i, home[e]]
+            place = w.store_data[rows.KEEP, i]
+            if place[1] > 0:
+                w.data[place[0] + steps * place[1] + lane[e]] = 1.0
+            else:  # the price of the state now at the end, of which no more is lost
+                w.stores[beyond + k + rows.PI] /= s.keep[i, home[e], 0]
 
 
 @compiled
@@ -219,16 +225,46 @@ class Workspace(NamedTuple):
     scratch: Any
     column: Any
 
+    data: Any
+    box_data: Any
+    """(BOX_DATA, J, 2): where in `data` a box's datum begins, and how far its steps lie apart: 0 where all agree."""
+    store_data: Any
+    """(STORE_DATA, n, 2): the same of the storages."""
+
     @classmethod
-    def of(cls, steps: int, boxes: int, n: int) -> Workspace:
-        """An empty one."""
+    def of(cls, s: Storages) -> Workspace:
+        """An empty one for the homes of `s`."""
+        n, _, steps = s.low.shape
+        boxes = s.of.size
+        box_data, store_data, size = _places(s)
         single = (steps * rows.METER, steps * boxes * rows.BOX, (steps + 2) * n * rows.STORE, rows.ACC)
         double = (
             (steps + 2) * (n * rows.WIDE + rows.WIDE_METER), (steps + 1) * rows.triangle(n), n * rows.SCRATCH, n,
         )  # fmt: skip
-        return cls(
-            *(_aligned(size * L, np.float32) for size in single), *(_aligned(size * L, np.float64) for size in double)
-        )
+        meter, own_boxes, stores, acc = (_aligned(count * L, np.float32) for count in single)
+        wide, x, scratch, column = (_aligned(count * L, np.float64) for count in double)
+        data = _aligned(size, np.float32)
+        return cls(meter, own_boxes, stores, acc, wide, x, scratch, column, data, box_data, store_data)
+
+
+def _places(s: Storages) -> tuple[Any, Any, int]:
+    """Where the data are: of the same in all steps first, then what an iteration reads, then what only starts read."""
+    steps = s.hours.size
+    varies = (s.box_varies, s.store_varies)
+    hot = (np.arange(rows.BOX_DATA) < rows.MOST, np.arange(rows.STORE_DATA) < rows.LEAST)
+    places = tuple(np.zeros((*kind.shape, 2), dtype=np.int64) for kind in varies)
+    size = 0
+    for moves, wanted in ((False, True), (False, False), (True, True), (True, False)):
+        mine = [(kind == moves) & (own == wanted)[:, None] for kind, own in zip(varies, hot, strict=True)]
+        stride = sum(int(kind.sum()) for kind in mine) * L
+        first = size
+        for place, kind in zip(places, mine, strict=True):
+            count = int(kind.sum())
+            place[kind, 0] = first + L * np.arange(count)
+            place[kind, 1] = stride if moves else 0
+            first += count * L
+        size += stride * (steps + 1) if moves else stride
+    return places[0], places[1], size
 
 
 def _aligned(size: int, dtype: Any) -> Any:

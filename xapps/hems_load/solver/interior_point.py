@@ -25,7 +25,7 @@ from typing import Any
 from xapps.hems_load.solver.bounds import affine_bound, correct_bound, final_bound, move_bound
 from xapps.hems_load.solver.boxes import affine_box, correct_box, final_box, move_box
 from xapps.hems_load.solver.compiled import compiled, inlined
-from xapps.hems_load.solver.kalman import hear, measure, predict_mean, predict_x, smooth
+from xapps.hems_load.solver.kalman import datum, hear, measure, predict_mean, predict_x, smooth
 from xapps.hems_load.solver.lanes import fill, get, greater, lesser, like, put
 from xapps.hems_load.solver.layout import (
     ALPHA_D,
@@ -104,15 +104,15 @@ def offsets(at: Any, t: int) -> tuple[int, int, int, int]:
 
 
 @inlined
-def _move_segments(w: Any, m: int, b: int, ap: Any, ad: Any, price: Any) -> tuple[Any, Any, Any, Any]:
+def _move_segments(w: Any, t: int, m: int, b: int, ap: Any, ad: Any, price: Any) -> tuple[Any, Any, Any, Any]:
     """The meter's segments: complementarity, balance, pull of the costs on it, weight."""
     curve = get(w.meter, m + CURVE)
     mu, balance, pull, weight = fill(w.acc, 0.0), get(w.meter, m + BASE), fill(w.acc, 0.0), fill(w.acc, 0.0)
     for j in range(SEGMENTS):
         at = b + j * BOX * L
         v, pair, inv_d = move_box(w.boxes, at, ap, ad, curve)
-        sigma = get(w.boxes, at + SIGMA)
-        moved = -(get(w.boxes, at + COST) + curve * v + sigma * price) * inv_d
+        sigma = datum(w, w.box_data, SIGMA, j, t)
+        moved = -(datum(w, w.box_data, COST, j, t) + curve * v + sigma * price) * inv_d
         put(w.boxes, at + DV, moved)
         mu, balance, pull, weight = mu + pair, balance + sigma * v, pull + moved * sigma, weight + sigma * sigma * inv_d
         curve = fill(w.acc, 0.0)  # of the first alone
@@ -121,7 +121,7 @@ def _move_segments(w: Any, m: int, b: int, ap: Any, ad: Any, price: Any) -> tupl
 
 @inlined
 def _move_device(
-    w: Any, i: int, at: Any, b: int, s: int, o: int, ap: Any, ad: Any, price: Any, pi: Any
+    w: Any, t: int, i: int, at: Any, b: int, s: int, o: int, ap: Any, ad: Any, price: Any, pi: Any
 ) -> tuple[Any, Any, Any]:
     """The boxes of storage `i`: complementarity, balance, pull; FLOW, GYZ and the scratch rows are left."""
     boxes, none, zero = w.boxes, fill(w.acc, 0.0), fill(w.wide, 0.0)
@@ -130,8 +130,8 @@ def _move_device(
     for j in range(at[i], at[i + 1]):
         own_at = b + j * BOX * L
         v, pair, inv_d = move_box(boxes, own_at, ap, ad, none)
-        sigma, gain = get(boxes, own_at + SIGMA), get(boxes, own_at + GAIN)
-        moved = -(get(boxes, own_at + COST) + gain * pi + sigma * price) * inv_d
+        sigma, gain = datum(w, w.box_data, SIGMA, j, t), datum(w, w.box_data, GAIN, j, t)
+        moved = -(datum(w, w.box_data, COST, j, t) + gain * pi + sigma * price) * inv_d
         put(boxes, own_at + DV, moved)
         mu, balance, flow = mu + pair, balance + sigma * v, flow + gain * v
         pull, yhat = pull + sigma * moved, yhat + gain * moved
@@ -151,18 +151,19 @@ def _move_device(
 
 
 @inlined
-def _move_store(w: Any, s: int, before: int, after: int, o: int, later: int, ap: Any, ad: Any) -> tuple[Any, Any]:
+def _move_store(w: Any, t: int, i: int, s: int, of_store: int, o: int, later: int, ap: Any, ad: Any) -> tuple[Any, Any]:
     """Take the last step in one storage: complementarity and multiplier; FLOW becomes what the dynamics miss."""
     stores = w.stores
-    ds, keep = get(stores, s + DS), get(stores, s + KEEP)
+    ds, after = get(stores, s + DS), s + of_store
     state, pi = get(stores, s + S) + ap * ds, get(stores, s + PI) + ad * like(stores, get(w.wide, o + DPI))
     put(stores, s + S, state)
     put(stores, s + PI, pi)
-    put(stores, s + FLOW, keep * get(stores, before + S) + get(stores, s + DRIFT) - state)
+    passive = datum(w, w.store_data, KEEP, i, t) * get(stores, s - of_store + S) + datum(w, w.store_data, DRIFT, i, t)
+    put(stores, s + FLOW, passive - state)
     kl, hl, mu_l = move_bound(stores, s + LOW, s + INV_L, s + DQL, ap, ad, ds)
     kh, hh, mu_h = move_bound(stores, s + HIGH, s + INV_H, s + DQH, ap, ad, -ds)
     price = get(stores, after + PI) + ad * like(stores, get(w.wide, later + DPI))
-    dual = pi - get(stores, after + KEEP) * price
+    dual = pi - datum(w, w.store_data, KEEP, i, t + 1) * price
     put(stores, s + D, kl + kh)
     put(stores, s + DUAL, dual)
     put(stores, s + ETA, dual + hl - hh)
@@ -179,14 +180,14 @@ def factor(w: Any, at: Any, steps: int) -> None:
         o = _wide(at, t)
         price = get(w.meter, m + LAMBDA) + ad * get(w.meter, m + DLAMBDA)
         put(w.meter, m + LAMBDA, price)
-        pair, balance, pull, weight = _move_segments(w, m, b, ap, ad, price)
+        pair, balance, pull, weight = _move_segments(w, t, m, b, ap, ad, price)
         mu += pair
         total = like(w.wide, weight)
         for i in range(n):
             own, mine = s + i * STORE * L, o + i * WIDE * L
-            pair, pi = _move_store(w, own, own - of_store, own + of_store, mine, mine + of_wide, ap, ad)
+            pair, pi = _move_store(w, t, i, own, of_store, mine, mine + of_wide, ap, ad)
             mu += pair
-            pair, given, pulled = _move_device(w, i, at, b, own, mine, ap, ad, price, pi)
+            pair, given, pulled = _move_device(w, t, i, at, b, own, mine, ap, ad, price, pi)
             mu, balance, pull = mu + pair, balance + given, pull + pulled
             total += get(w.scratch, i * SCRATCH * L + OWN)
         inv_s = 1.0 / total
@@ -194,8 +195,8 @@ def factor(w: Any, at: Any, steps: int) -> None:
         put(w.meter, m + BALANCE, balance)
         put(w.wide, o - WIDE_METER * L + PULL, pull)
         put(w.wide, o - WIDE_METER * L + INV_S, inv_s)
-        predict_mean(w, s, o, o - of_wide, n, pull * inv_s)
-        predict_x(w, s, o, p, n, weight, inv_s)
+        predict_mean(w, t, s, o, o - of_wide, n, pull * inv_s)
+        predict_x(w, t, o, p, n, weight, inv_s)
         measure(w, s, o, p, n)
     put(w.acc, MU, mu)
 
@@ -219,11 +220,11 @@ def _affine_step(w: Any, at: Any, t: int, sums: tuple[Any, Any, Any, Any]) -> tu
     n, o = at.size - 1, _wide(at, t)
     m, b, s, p = offsets(at, t)
     most_p, most_d, a, c = sums
-    smooth(w, s, s + n * STORE * L, o, _wide(at, t + 1), p, n)
+    smooth(w, t, s, o, _wide(at, t + 1), p, n)
     price = _price(w, m, o, n)
     for j in range(SEGMENTS):
         own = b + j * BOX * L
-        q, d, da, dc = affine_box(w.boxes, own, get(w.boxes, own + SIGMA) * price)
+        q, d, da, dc = affine_box(w.boxes, own, datum(w, w.box_data, SIGMA, j, t) * price)
         most_p, most_d, a, c = greater(most_p, q), greater(most_d, d), a + da, c + dc
     for i in range(n):
         store = s + i * STORE * L
@@ -234,7 +235,7 @@ def _affine_step(w: Any, at: Any, t: int, sums: tuple[Any, Any, Any, Any]) -> tu
         most_p, most_d, a, c = greater(most_p, q), greater(most_d, d), a + da, c + dc
         for j in range(at[i], at[i + 1]):
             own = b + j * BOX * L
-            rise = get(w.boxes, own + GAIN) * pi + get(w.boxes, own + SIGMA) * price
+            rise = datum(w, w.box_data, GAIN, j, t) * pi + datum(w, w.box_data, SIGMA, j, t) * price
             q, d, da, dc = affine_box(w.boxes, own, rise)
             most_p, most_d, a, c = greater(most_p, q), greater(most_d, d), a + da, c + dc
     return most_p, most_d, a, c
@@ -277,20 +278,20 @@ def _correct(w: Any, at: Any, steps: int) -> None:
         price, pull, curve = get(w.meter, m + LAMBDA), get(w.meter, m + BALANCE), get(w.meter, m + CURVE)
         for j in range(SEGMENTS):
             own = b + j * BOX * L
-            sigma = get(w.boxes, own + SIGMA)
-            slope = get(w.boxes, own + COST) + curve * get(w.boxes, own + V) + sigma * price
+            sigma = datum(w, w.box_data, SIGMA, j, t)
+            slope = datum(w, w.box_data, COST, j, t) + curve * get(w.boxes, own + V) + sigma * price
             pull += sigma * correct_box(w.boxes, own, slope, target)
             curve = fill(w.acc, 0.0)
         for i in range(n):
             pi, yhat = _correct_store(w, s + i * STORE * L, target), fill(w.acc, 0.0)
             for j in range(at[i], at[i + 1]):
                 own = b + j * BOX * L
-                sigma, gain = get(w.boxes, own + SIGMA), get(w.boxes, own + GAIN)
-                move = correct_box(w.boxes, own, get(w.boxes, own + COST) + gain * pi + sigma * price, target)
+                sigma, gain = datum(w, w.box_data, SIGMA, j, t), datum(w, w.box_data, GAIN, j, t)
+                move = correct_box(w.boxes, own, datum(w, w.box_data, COST, j, t) + gain * pi + sigma * price, target)
                 pull, yhat = pull + sigma * move, yhat + gain * move
             put(w.scratch, i * SCRATCH * L + YHAT, yhat)
         put(w.wide, o - WIDE_METER * L + PULL, pull)
-        predict_mean(w, s, o, _wide(at, t - 1), n, pull * get(w.wide, o - WIDE_METER * L + INV_S))
+        predict_mean(w, t, s, o, _wide(at, t - 1), n, pull * get(w.wide, o - WIDE_METER * L + INV_S))
         hear(w, s, o, p, n)
 
 
@@ -301,11 +302,11 @@ def _correct(w: Any, at: Any, steps: int) -> None:
 def _final_step(w: Any, at: Any, t: int, most_p: Any, most_d: Any) -> tuple[Any, Any]:
     n, o = at.size - 1, _wide(at, t)
     m, b, s, p = offsets(at, t)
-    smooth(w, s, s + n * STORE * L, o, _wide(at, t + 1), p, n)
+    smooth(w, t, s, o, _wide(at, t + 1), p, n)
     price = _price(w, m, o, n)
     for j in range(SEGMENTS):
         own = b + j * BOX * L
-        q, d = final_box(w.boxes, own, get(w.boxes, own + SIGMA) * price)
+        q, d = final_box(w.boxes, own, datum(w, w.box_data, SIGMA, j, t) * price)
         most_p, most_d = greater(most_p, q), greater(most_d, d)
     for i in range(n):
         store = s + i * STORE * L
@@ -316,7 +317,7 @@ def _final_step(w: Any, at: Any, t: int, most_p: Any, most_d: Any) -> tuple[Any,
         most_p, most_d = greater(most_p, q), greater(most_d, d)
         for j in range(at[i], at[i + 1]):
             own = b + j * BOX * L
-            rise = get(w.boxes, own + GAIN) * pi + get(w.boxes, own + SIGMA) * price
+            rise = datum(w, w.box_data, GAIN, j, t) * pi + datum(w, w.box_data, SIGMA, j, t) * price
             q, d = final_box(w.boxes, own, rise)
             most_p, most_d = greater(most_p, q), greater(most_d, d)
     return most_p, most_d

@@ -34,10 +34,16 @@ from xapps.hems_load.solver.layout import (
     M,
 )  # fmt: skip
 
-__all__ = ["hear", "measure", "predict_mean", "predict_x", "smooth"]
+__all__ = ["datum", "hear", "measure", "predict_mean", "predict_x", "smooth"]
 
 LEAST_SHARE = 1e-12
 """Of a variance, what a measurement of another storage leaves at least: rounding may leave less."""
+
+
+@inlined
+def datum(w: Any, table: Any, part: int, which: int, t: int) -> Any:
+    """One of the data of a box or storage in step `t`; `table` is w.box_data or w.store_data."""
+    return get(w.data, table[part, which, 0] + t * table[part, which, 1])
 
 
 @inlined
@@ -52,7 +58,7 @@ def _either(i: int, j: int) -> int:
 
 
 @inlined
-def predict_mean(w: Any, s: int, o: int, before: int, n: int, pull: Any) -> None:
+def predict_mean(w: Any, t: int, s: int, o: int, before: int, n: int, pull: Any) -> None:
     """Mean of the states' changes before their bounds are heard; `pull` is the balance's residual over its weight.
 
     `before` is the offset of the wide rows of the step before.
@@ -61,22 +67,22 @@ def predict_mean(w: Any, s: int, o: int, before: int, n: int, pull: Any) -> None
     for i in range(n):
         own, mine = s + i * STORE * L, o + i * WIDE * L
         drive = get(scratch, i * SCRATCH * L + YHAT) + get(stores, own + FLOW) - get(wide, mine + GYZ) * pull
-        put(wide, mine + M, get(stores, own + KEEP) * get(wide, before + i * WIDE * L + M) + drive)
+        put(wide, mine + M, datum(w, w.store_data, KEEP, i, t) * get(wide, before + i * WIDE * L + M) + drive)
 
 
 @inlined
-def predict_x(w: Any, s: int, o: int, p: int, n: int, weight: Any, inv_s: Any) -> None:
+def predict_x(w: Any, t: int, o: int, p: int, n: int, weight: Any, inv_s: Any) -> None:
     """Covariance of the states before their bounds are heard; the one of the step before is at `p` less a matrix.
 
     `weight` is the meter's share of 1 / inv_s. A storage's own variance is summed from positive parts alone.
     """
-    stores, wide, x, scratch = w.stores, w.wide, w.x, w.scratch
+    wide, x, scratch = w.wide, w.x, w.scratch
     before = p - _entry(n, 0)
     for i in range(n):
-        keep, pulled = get(stores, s + i * STORE * L + KEEP), get(wide, o + i * WIDE * L + GYZ) * inv_s
+        keep, pulled = datum(w, w.store_data, KEEP, i, t), get(wide, o + i * WIDE * L + GYZ) * inv_s
         for j in range(i):
             at = _entry(i, j)
-            kept = keep * get(stores, s + j * STORE * L + KEEP) * get(x, before + at)
+            kept = keep * datum(w, w.store_data, KEEP, j, t) * get(x, before + at)
             put(x, p + at, kept - pulled * get(wide, o + j * WIDE * L + GYZ))
         rest = weight
         for j in range(n):
@@ -133,11 +139,11 @@ def hear(w: Any, s: int, o: int, p: int, n: int) -> None:
 
 
 @inlined
-def smooth(w: Any, s: int, after: int, o: int, later: int, p: int, n: int) -> None:
-    """Changes of states and multipliers of one step from those of the next, at `after` and `later` (wide rows)."""
+def smooth(w: Any, t: int, s: int, o: int, later: int, p: int, n: int) -> None:
+    """Changes of states and multipliers of one step from those of the next, whose wide rows begin at `later`."""
     stores, wide, x, scratch = w.stores, w.wide, w.x, w.scratch
     for i in range(n):
-        carried = get(stores, after + i * STORE * L + KEEP) * get(wide, later + i * WIDE * L + DPI)
+        carried = datum(w, w.store_data, KEEP, i, t + 1) * get(wide, later + i * WIDE * L + DPI)
         put(scratch, i * SCRATCH * L + CARRY, carried)
     for i in range(n):
         own, mine = s + i * STORE * L, o + i * WIDE * L

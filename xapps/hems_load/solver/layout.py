@@ -5,12 +5,13 @@ from __future__ import annotations
 from xapps.hems_load.solver.lanes import LANES
 
 __all__ = [
-    "ACC", "ALPHA_D", "ALPHA_P", "BALANCE", "BASE", "BOX", "CARRY", "COST", "CURVE", "D", "DET", "DISTANCE",
-    "DK", "DKH", "DKL", "DLAMBDA", "DPI", "DQ", "DQH", "DQL", "DRIFT", "DS", "DUAL", "DV", "DZL", "DZU",
-    "ENTERS", "ETA", "FLOW", "GAIN", "GYY", "GYZ", "HIGH", "INFEASIBLE", "INV_D", "INV_H", "INV_L", "INV_S",
-    "KEEP", "KEPT", "L", "LAMBDA", "LANES", "LOW", "M", "METER", "MU", "OWN", "PI", "PULL", "RL", "RU", "S",
-    "SCRATCH", "SEGMENTS", "SETTLED", "SIGMA", "SLACK", "STORE", "TARGET", "UP", "V", "WIDE", "WIDE_METER",
-    "YHAT", "Z", "ZL", "ZS", "ZU", "triangle",
+    "ACC", "ALPHA_D", "ALPHA_P", "BALANCE", "BASE", "BOX", "BOX_DATA", "CARRY", "COST", "CURVE", "D", "DET",
+    "DISTANCE", "DK", "DKH", "DKL", "DLAMBDA", "DPI", "DQ", "DQH", "DQL", "DRIFT", "DS", "DUAL", "DV", "DZL",
+    "DZU", "ENTERS", "ETA", "FLOW", "GAIN", "GYY", "GYZ", "HIGH", "INFEASIBLE", "INV_D", "INV_H", "INV_L",
+    "INV_S", "KEEP", "KEPT", "L", "LAMBDA", "LANES", "LARGEST", "LARGEST_PRICE", "LEAST", "LEAST_PRICE", "LOW",
+    "M", "METER", "MOST", "MU", "OWN", "PI", "PULL", "RL", "RU", "S", "SCRATCH", "SEGMENTS", "SETTLED", "SIGMA",
+    "SLACK", "STORE", "STORE_DATA", "TARGET", "UP", "V", "WIDE", "WIDE_METER", "YHAT", "Z", "ZL", "ZS", "ZU",
+    "triangle",
 ]  # fmt: skip
 
 L = LANES
@@ -19,16 +20,20 @@ SEGMENTS = 4
 # Rows of a step of the meter: data, then what an iteration keeps.
 METER = 5
 BASE, CURVE, LAMBDA, BALANCE, DLAMBDA = (n * L for n in range(METER))
-# Rows of a box: iterate (power, room above it, duals of both bounds), data, then what an iteration keeps.
-BOX = 13
-V, UP, ZL, ZU, COST, SIGMA, GAIN, RL, RU, INV_D, DV, DZL, DZU = (n * L for n in range(BOX))
-# Rows of a storage: iterate (state, multiplier, four for each bound), data, then what an iteration keeps.
-STORE = 23
+# Rows of a box: iterate (power, room above it, duals of both bounds), then what an iteration keeps.
+BOX = 10
+V, UP, ZL, ZU, RL, RU, INV_D, DV, DZL, DZU = (n * L for n in range(BOX))
+# Rows of a storage: iterate (state, multiplier, four for each bound), then what an iteration keeps.
+STORE = 21
 (
     S, PI, LOW, _, _, _, HIGH, _, _, _,
-    KEEP, DRIFT,
     DUAL, ETA, FLOW, D, INV_L, INV_H, DS, DQL, DKL, DQH, DKH,
 ) = (n * L for n in range(STORE))  # fmt: skip
+# Data of the boxes and of the storages: what an iteration reads, then what only a start does (see `Workspace`).
+BOX_DATA = 4
+COST, SIGMA, GAIN, MOST = range(BOX_DATA)
+STORE_DATA = 6
+KEEP, DRIFT, LEAST, LEAST_PRICE, LARGEST, LARGEST_PRICE = range(STORE_DATA)
 # What the filter carries from step to step, in double precision: of a storage ...
 WIDE = 3
 M, GYZ, DPI = (n * L for n in range(WIDE))

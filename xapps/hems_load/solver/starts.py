@@ -1,7 +1,7 @@
 """Where homes that enter a block begin: powers that satisfy all equations, and duals that agree with prices.
 
-The loader has left, in the lanes that enter, each box's bound in UP, each storage bound's limit in DISTANCE and its
-price in Z; for a warm start also the last solution: LAMBDA, S, PI and the outlets' V. Here they become an iterate near
+The loader has left the data of the lanes that enter; for a warm start also the last solution: LAMBDA, S, PI and the
+outlets' V. Here they become an iterate near
 the central path for `mu`. `enters` is 1 in the lanes that enter, and nothing changes in the others.
 """
 
@@ -12,6 +12,7 @@ from typing import Any
 from xapps.hems_load.solver import layout as rows
 from xapps.hems_load.solver.compiled import compiled, inlined
 from xapps.hems_load.solver.interior_point import offsets
+from xapps.hems_load.solver.kalman import datum
 from xapps.hems_load.solver.lanes import choose, fill, get, greater, lesser, put
 
 __all__ = ["start"]
@@ -24,6 +25,16 @@ COLD_SHARE = 0.05
 SURE_SHARE = 0.8
 """Of an inlet's power, what a cold start counts on to reach a bound in time."""
 NEVER = -1e9
+
+
+@inlined
+def _box(w: Any, part: int, j: int, t: int) -> Any:
+    return datum(w, w.box_data, part, j, t)
+
+
+@inlined
+def _store(w: Any, part: int, i: int, t: int) -> Any:
+    return datum(w, w.store_data, part, i, t)
 
 
 @inlined
@@ -47,19 +58,17 @@ def _needs(w: Any, at: Any, i: int, steps: int, enters: Any) -> None:
     """Least state after each step from which all later lower bounds can be met, in DS."""
     need = fill(w.acc, NEVER)
     for t in range(steps - 1, -1, -1):
-        _, b, s, _ = offsets(at, t)
-        inlet, own = b + at[i] * rows.BOX * L, s + i * rows.STORE * L
-        _put(w.stores, own + rows.DS, need, enters)
-        least = greater(need, get(w.stores, own + rows.LOW + rows.DISTANCE))
-        most = greater(SURE_SHARE * get(w.boxes, inlet + rows.UP) * get(w.boxes, inlet + rows.GAIN), 0.0)
-        need = (least - get(w.stores, own + rows.DRIFT) - most) / get(w.stores, own + rows.KEEP)
+        _, _, s, _ = offsets(at, t)
+        _put(w.stores, s + i * rows.STORE * L + rows.DS, need, enters)
+        least = greater(need, _store(w, rows.LEAST, i, t))
+        most = greater(SURE_SHARE * _box(w, rows.MOST, at[i], t) * _box(w, rows.GAIN, at[i], t), 0.0)
+        need = (least - _store(w, rows.DRIFT, i, t) - most) / _store(w, rows.KEEP, i, t)
 
 
 @inlined
-def _wish(stores: Any, own: int, state: Any) -> Any:
+def _wish(w: Any, own: int, i: int, t: int, state: Any) -> Any:
     """Where a cold storage is to be after a step: where it is, and above what it will need."""
-    low = greater(get(stores, own + rows.LOW + rows.DISTANCE), get(stores, own + rows.DS))
-    high = get(stores, own + rows.HIGH + rows.DISTANCE)
+    low, high = greater(_store(w, rows.LEAST, i, t), get(w.stores, own + rows.DS)), _store(w, rows.LARGEST, i, t)
     room = greater(high - low, low - high)
     return _clamp(state, low + 0.1 * room, high - 0.02 * room)
 
@@ -73,18 +82,18 @@ def _start_powers(w: Any, at: Any, i: int, steps: int, warm: bool, enters: Any) 
     for t in range(steps):
         _, b, s, _ = offsets(at, t)
         inlet, own = b + at[i] * rows.BOX * L, s + i * rows.STORE * L
-        passive = get(stores, own + rows.KEEP) * state + get(stores, own + rows.DRIFT)
+        passive = _store(w, rows.KEEP, i, t) * state + _store(w, rows.DRIFT, i, t)
         if at[i + 1] - at[i] > 1:
             outlet = inlet + rows.BOX * L
-            most = get(boxes, outlet + rows.UP)
+            most = _box(w, rows.MOST, at[i] + 1, t)
             given = COLD_SHARE * most
             if warm:
                 given = _clamp(get(boxes, outlet + rows.V), LEAST_SHARE * most, (1.0 - LEAST_SHARE) * most)
             _put_power(boxes, outlet, given, most, enters)
-            passive += get(boxes, outlet + rows.GAIN) * given
+            passive += _box(w, rows.GAIN, at[i] + 1, t) * given
         share = LEAST_SHARE if warm else COLD_SHARE
-        wanted = get(stores, own + rows.S) if warm else _wish(stores, own, state)
-        gain, most = get(boxes, inlet + rows.GAIN), get(boxes, inlet + rows.UP)
+        wanted = get(stores, own + rows.S) if warm else _wish(w, own, i, t, state)
+        gain, most = _box(w, rows.GAIN, at[i], t), _box(w, rows.MOST, at[i], t)
         power = choose(greater(gain, -gain) - 1e-12, (wanted - passive) / gain, 0.5 * most)
         power = _clamp(power, share * most, (1.0 - share) * most)
         _put_power(boxes, inlet, power, most, enters)
@@ -93,9 +102,8 @@ def _start_powers(w: Any, at: Any, i: int, steps: int, warm: bool, enters: Any) 
 
 
 @inlined
-def _start_bound(stores: Any, at: int, gap: Any, pull: Any, mu: float, enters: Any) -> Any:
-    """Slack, distance and duals of a soft bound `gap` away that is to pull with `pull`; returns the dual."""
-    rho = get(stores, at + rows.Z)
+def _start_bound(stores: Any, at: int, gap: Any, rho: Any, pull: Any, mu: float, enters: Any) -> Any:
+    """Slack, distance and duals of a soft bound `gap` away, of price `rho`, that is to pull with `pull`; the dual."""
     z = greater(pull, 0.0) + mu / (greater(gap, 0.0) + 2.0 * mu / rho)
     z = lesser(z, rho - lesser(1e-3 * rho, mu / greater(-gap, 1e-3)))
     slack = greater(mu / (rho - z), 1e-5 - gap)
@@ -110,21 +118,18 @@ def _start_bound(stores: Any, at: int, gap: Any, pull: Any, mu: float, enters: A
 def _start_prices(w: Any, at: Any, i: int, steps: int, warm: bool, mu: float, enters: Any) -> None:
     """Duals of the storage's bounds near its last multipliers (warm), and the multipliers that agree with them."""
     stores = w.stores
-    _, _, after, _ = offsets(at, steps)
-    after += i * rows.STORE * L
-    pi = get(stores, after + rows.PI)
+    _, _, beyond, _ = offsets(at, steps)
+    pi = get(stores, beyond + i * rows.STORE * L + rows.PI)
     for t in range(steps - 1, -1, -1):
         _, _, own, _ = offsets(at, t)
         own += i * rows.STORE * L
-        later = pi * get(stores, after + rows.KEEP)
+        later = pi * _store(w, rows.KEEP, i, t + 1)
         pull = later - get(stores, own + rows.PI) if warm else fill(w.acc, 0.0)
         state = get(stores, own + rows.S)
-        low = state - get(stores, own + rows.LOW + rows.DISTANCE)
-        high = get(stores, own + rows.HIGH + rows.DISTANCE) - state
-        pi = later - _start_bound(stores, own + rows.LOW, low, pull, mu, enters)
-        pi += _start_bound(stores, own + rows.HIGH, high, -pull, mu, enters)
+        low, high = state - _store(w, rows.LEAST, i, t), _store(w, rows.LARGEST, i, t) - state
+        pi = later - _start_bound(stores, own + rows.LOW, low, _store(w, rows.LEAST_PRICE, i, t), pull, mu, enters)
+        pi += _start_bound(stores, own + rows.HIGH, high, _store(w, rows.LARGEST_PRICE, i, t), -pull, mu, enters)
         _put(stores, own + rows.PI, pi, enters)
-        after = own
 
 
 @inlined
@@ -138,12 +143,11 @@ def _start_meter(w: Any, at: Any, t: int, mu: float, enters: Any) -> tuple[Any, 
     over, sale, loss = within + rows.BOX * L, within + 2 * rows.BOX * L, within + 3 * rows.BOX * L
     net = get(w.meter, meter + rows.BASE)
     for j in range(SEGMENTS, at[-1]):
-        b = within + j * rows.BOX * L
-        net += get(boxes, b + rows.SIGMA) * get(boxes, b + rows.V)
-    limit, buy, sell = get(boxes, within + rows.UP), get(boxes, within + rows.COST), -get(boxes, sale + rows.COST)
-    dear, most_over = get(boxes, over + rows.COST), get(boxes, over + rows.UP)
-    most_sold, most_cut = get(boxes, sale + rows.UP), get(boxes, loss + rows.UP)
-    sold, cut = get(boxes, sale + rows.SIGMA) * most_sold, get(boxes, loss + rows.SIGMA) * most_cut
+        net += _box(w, rows.SIGMA, j, t) * get(boxes, within + j * rows.BOX * L + rows.V)
+    limit, buy, sell = _box(w, rows.MOST, 0, t), _box(w, rows.COST, 0, t), -_box(w, rows.COST, 2, t)
+    dear, most_over = _box(w, rows.COST, 1, t), _box(w, rows.MOST, 1, t)
+    most_sold, most_cut = _box(w, rows.MOST, 2, t), _box(w, rows.MOST, 3, t)
+    sold, cut = _box(w, rows.SIGMA, 2, t) * most_sold, _box(w, rows.SIGMA, 3, t) * most_cut
     idle = mu / greater(buy - sell, 1e-4)
     e, c = lesser(idle, 0.05 * sold), lesser(mu / greater(buy, 0.02), 0.05 * cut)
     o, least = mu / (dear - buy), lesser(idle, 0.02 * limit)
@@ -186,14 +190,13 @@ def start(w: Any, at: Any, steps: int, warm: bool, mu: float) -> None:
         _put(w.meter, m + rows.LAMBDA, price, enters)
         missed = greater(missed, off)
         for j in range(SEGMENTS):
-            own = b + j * rows.BOX * L
-            _start_duals(boxes, own, get(boxes, own + rows.COST) + get(boxes, own + rows.SIGMA) * price, mu, enters)
+            cost = _box(w, rows.COST, j, t) + _box(w, rows.SIGMA, j, t) * price
+            _start_duals(boxes, b + j * rows.BOX * L, cost, mu, enters)
         for i in range(n):
             pi = get(w.stores, s + i * rows.STORE * L + rows.PI)
             for j in range(at[i], at[i + 1]):
-                own = b + j * rows.BOX * L
-                cost = get(boxes, own + rows.COST) + get(boxes, own + rows.GAIN) * pi
-                _start_duals(boxes, own, cost + get(boxes, own + rows.SIGMA) * price, mu, enters)
+                cost = _box(w, rows.COST, j, t) + _box(w, rows.GAIN, j, t) * pi + _box(w, rows.SIGMA, j, t) * price
+                _start_duals(boxes, b + j * rows.BOX * L, cost, mu, enters)
     _put(w.acc, rows.INFEASIBLE, missed, enters)
     for row in (rows.ALPHA_P, rows.ALPHA_D):
         _put(w.acc, row, fill(w.acc, 0.0), enters)

@@ -7,12 +7,13 @@ inlet alone. Four segments make the meter's convex tariff: import within the con
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xapps.hems_load.fleet_problem import Appliances, Battery, Ev, FleetProblem, HeatPump
+from xapps.hems_load.solver.compiled import compiled
 from xapps.hems_load.solver.layout import SEGMENTS
 
 __all__ = ["SEGMENTS", "Storages", "as_storages", "device_names"]
@@ -70,6 +71,10 @@ class Storages(NamedTuple):
     over: float
     curve: Floats
     """(N, T) rise of the import's price with its power [EUR/kW^2 over the step]."""
+    box_varies: NDArray[np.bool_]
+    """(4, J) whether cost, sigma, gain, high_kw of each box differ from step to step; if not, the first tells all."""
+    store_varies: NDArray[np.bool_]
+    """(6, n) the same of keep, drift, low, price_low, high, price_high."""
 
     @property
     def first_box(self) -> NDArray[np.int64]:
@@ -113,49 +118,88 @@ def as_storages(problem: FleetProblem, load_kw: Floats) -> Storages:
     buy, sell = meter.buy + price, own_sell + price
     devices = _devices(problem)
     boxes = [(device, box) for device, d in enumerate(devices) for box in (d.inlet, d.outlet) if box is not None]
-    count = SEGMENTS + len(boxes)
-    high, cost, sigma, gain = (np.empty((count, *shape)) for _ in range(4))
-    of = np.full(count, len(devices), dtype=np.int64)
-    limits: tuple[Floats | float, ...] = (
-        meter.import_limit_kw[:, None],
-        MOST_OVER_KW,
-        meter.export_limit_kw,
-        generation,
-    )
-    prices: tuple[Floats | float, ...] = (buy, buy + problem.penalties.over_eur_per_kwh, -sell, CURTAIL_EUR_PER_KWH)
+    made = _Boxes.empty(SEGMENTS + len(boxes), shape)
+    of = np.full(SEGMENTS + len(boxes), len(devices), dtype=np.int64)
+    limits = (meter.import_limit_kw[:, None], MOST_OVER_KW, meter.export_limit_kw, generation)
+    prices = (buy, buy + problem.penalties.over_eur_per_kwh, -sell, CURTAIL_EUR_PER_KWH)
     for j, (limit, tariff, sign) in enumerate(zip(limits, prices, (-1.0, -1.0, 1.0, 1.0), strict=True)):
-        _box(j, (high, cost, sigma, gain), (limit, tariff, 0.0), hours, sign)
-    for j, (device, (limit, tariff, per_kwh)) in enumerate(boxes, SEGMENTS):
+        made.fill(j, (np.asarray(limit), np.asarray(tariff), np.asarray(0.0)), hours, sign)
+    for j, (device, box) in enumerate(boxes, SEGMENTS):
         of[j] = device
-        sign = 1.0 if boxes[j - SEGMENTS][1] is devices[device].inlet else -1.0
-        _box(j, (high, cost, sigma, gain), (limit, tariff, per_kwh), hours, sign)
-
-    def stacked(name: str, own: tuple[int, ...]) -> Floats:
-        made = np.empty((len(devices), *own))
-        for n, device in enumerate(devices):
-            made[n] = getattr(device, name)
-        return made
-
-    per_step = {name: stacked(name, shape) for name in ("low", "high", "price_low", "price_high", "keep", "drift")}
-    per_home = {name: stacked(name, shape[:1]) for name in ("start", "end_cost")}
+        made.fill(j, box, hours, 1.0 if box is devices[device].inlet else -1.0)
+    per_step = {name: np.empty((len(devices), *shape)) for name in PER_STEP}
+    varies = np.zeros((len(PER_STEP), len(devices)), dtype=np.bool_)
+    for row, (name, values) in enumerate(per_step.items()):
+        for n, own in enumerate(devices):
+            values[n] = getattr(own, name)
+            varies[row, n] = _varies(getattr(own, name))
     return Storages(
-        hours=hours, base_kw=load_kw - generation, of=of, high_kw=high, cost=cost, sigma=sigma, gain=gain,
-        hard=np.array([device.hard for device in devices], dtype=bool), limit_kw=meter.import_limit_kw,
-        export_kw=np.array(meter.export_limit_kw), generation_kw=generation, buy=np.array(meter.buy), sell=own_sell,
-        over=problem.penalties.over_eur_per_kwh, curve=curve, **per_step, **per_home,
+        hours=hours, base_kw=load_kw - generation, of=of, high_kw=made.high, cost=made.cost, sigma=made.sigma,
+        gain=made.gain, hard=np.array([device.hard for device in devices], dtype=bool),
+        start=_per_home(devices, "start", shape[0]), end_cost=_per_home(devices, "end_cost", shape[0]),
+        limit_kw=meter.import_limit_kw, export_kw=np.array(meter.export_limit_kw), generation_kw=generation,
+        buy=np.array(meter.buy), sell=own_sell, over=problem.penalties.over_eur_per_kwh, curve=curve,
+        box_varies=made.varies, store_varies=varies, **per_step,
     )  # fmt: skip
 
 
-def _box(j: int, into: tuple[Floats, ...], values: tuple[Floats | float, ...], hours: Floats, sign: float) -> None:
-    """Fill box `j`. An absent one becomes a box of 1 kW that costs and moves nothing, so that no bounds meet."""
-    high, cost, sigma, gain = into
-    limit, tariff, per_kwh = values
-    high[j] = limit
-    here = high[j] > LEAST_KW
-    high[j][~here] = 1.0
-    cost[j] = hours * tariff * here
-    sigma[j] = sign * here
-    gain[j] = hours * per_kwh * here
+PER_STEP = ("keep", "drift", "low", "price_low", "high", "price_high")
+
+
+def _varies(values: Floats) -> bool:
+    """Whether an array (T,), (N, T) or one that may be seen as such differs from step to step."""
+    return values.ndim > 0 and values.shape[-1] > 1
+
+
+def _per_home(devices: list[_Device], name: str, homes: int) -> Floats:
+    made = np.empty((len(devices), homes))
+    for n, device in enumerate(devices):
+        made[n] = getattr(device, name)
+    return made
+
+
+@dataclass(frozen=True)
+class _Boxes:
+    """Boxes (J, N, T) to be filled, and what of each differs from step to step (4, J)."""
+
+    high: Floats
+    cost: Floats
+    sigma: Floats
+    gain: Floats
+    varies: NDArray[np.bool_]
+
+    @classmethod
+    def empty(cls, count: int, shape: tuple[int, ...]) -> _Boxes:
+        """For `count` boxes."""
+        high, cost, sigma, gain = (np.empty((count, *shape)) for _ in range(4))
+        return cls(high, cost, sigma, gain, np.zeros((4, count), dtype=np.bool_))
+
+    def fill(self, j: int, values: tuple[Floats, Floats, Floats], hours: Floats, sign: float) -> None:
+        """Fill box `j` from most power, cost and gain per kWh.
+
+        An absent one becomes a box of 1 kW that costs and moves nothing, so that no bounds meet.
+        """
+        limit, tariff, per_kwh = values
+        self.high[j] = limit
+        absent = limit <= LEAST_KW
+        uneven = bool(np.any(hours != hours[0]))
+        for into, factor in ((self.cost[j], tariff), (self.gain[j], per_kwh)):
+            if factor.ndim == 0 and factor == 0.0:
+                into[:] = 0.0
+            else:
+                np.multiply(hours, factor, out=into)
+        self.sigma[j] = sign
+        some = bool(absent.any())
+        if some:
+            for into, value in ((self.high[j], 1.0), (self.cost[j], 0.0), (self.sigma[j], 0.0), (self.gain[j], 0.0)):
+                np.copyto(into, value, where=absent)
+        moves = some and _varies(limit)
+        free = tariff.ndim == 0 and tariff == 0.0
+        flat = per_kwh.ndim == 0 and per_kwh == 0.0
+        self.varies[:, j] = (
+            not free and (moves or uneven or _varies(tariff)), moves,
+            not flat and (moves or uneven or _varies(per_kwh)), _varies(limit),
+        )  # fmt: skip
 
 
 def _devices(problem: FleetProblem) -> list[_Device]:
@@ -198,32 +242,57 @@ def _battery(battery: Battery, problem: FleetProblem) -> _Device:
     )
 
 
+@compiled
+def _ev_bounds(ev: Any, power: Floats, hours: Floats, prices: tuple[float, float], low: Floats, rho: Floats) -> None:
+    """Lower bound (N, T) of each car and its price: the target where one is wanted, else the floor.
+
+    `power` (N,) is what the car stores at most [kW], `prices` those of a missed target and of a bound. The floor is one
+    that holds whatever is done: what cannot be reached, or what driving takes, is no relaxation.
+    """
+    for home in range(low.shape[0]):
+        reach = idle = ev.energy_kwh[home]
+        for t in range(low.shape[1]):
+            trip = ev.trip_kwh[home, t]
+            reach = min(reach + power[home] * ev.here[home, t] * hours[t] - trip, ev.capacity_kwh[home])
+            idle -= trip
+            floor = min(ev.floor_kwh[home, t], min(reach, max(idle, 0.0)))
+            wanted = ev.target_kwh[home, t] > floor
+            low[home, t] = ev.target_kwh[home, t] if wanted else floor
+            rho[home, t] = prices[0] if wanted else prices[1]
+
+
+class _Trips(NamedTuple):
+    """What of an `Ev` bounds its energy, as compiled code takes it."""
+
+    energy_kwh: Floats
+    capacity_kwh: Floats
+    here: Floats
+    trip_kwh: Floats
+    floor_kwh: Floats
+    target_kwh: Floats
+
+
 def _ev(ev: Ev, problem: FleetProblem) -> _Device:
-    has, hours = (ev.capacity_kwh > 0)[:, None], problem.hours
-    most = (ev.charge_kw * ev.charge_efficiency)[:, None] * ev.here * hours - ev.trip_kwh
-    reach = np.empty(most.shape)
-    energy = ev.energy_kwh.copy()
-    for t in range(problem.steps):
-        energy = np.minimum(energy + most[:, t], ev.capacity_kwh)
-        reach[:, t] = energy
-    # A floor that holds whatever is done; what it cannot be is no relaxation, the car came home that empty.
-    lowest = ev.energy_kwh[:, None] - np.cumsum(ev.trip_kwh, axis=1)
-    floor = np.minimum(ev.floor_kwh, np.minimum(reach, np.maximum(lowest, 0)))
-    wanted = ev.target_kwh > floor
-    price = problem.penalties
+    has, price, shape = ev.capacity_kwh > 0, problem.penalties, ev.here.shape
+    trips = _Trips(*(np.ascontiguousarray(getattr(ev, name)) for name in _Trips._fields))
+    low, rho, present = np.empty(shape), np.empty(shape), ev.here if has.all() else ev.here * has[:, None]
+    prices = (price.ev_short_eur_per_kwh, price.bound_eur_per_kwh)
+    _ev_bounds(trips, ev.charge_kw * ev.charge_efficiency, problem.hours, prices, low, rho)
+    if not has.all():
+        low *= has[:, None]
     return _Device(
-        start=np.where(has[:, 0], ev.energy_kwh, 0.5),
-        low=np.where(has, np.where(wanted, ev.target_kwh, floor), 0.0),
-        high=np.where(has, ev.capacity_kwh[:, None], 1.0),
-        price_low=np.where(wanted, price.ev_short_eur_per_kwh, price.bound_eur_per_kwh),
+        start=np.where(has, ev.energy_kwh, 0.5),
+        low=low,
+        high=np.where(has, ev.capacity_kwh, 1.0)[:, None],
+        price_low=rho,
         price_high=np.array(price.bound_eur_per_kwh),
-        end_cost=np.where(has[:, 0], -ev.end_value_eur_per_kwh, 0.0),
+        end_cost=np.where(has, -ev.end_value_eur_per_kwh, 0.0),
         keep=np.array(1.0),
-        drift=np.where(has, -ev.trip_kwh, 0.0),
+        drift=-ev.trip_kwh * has[:, None],
         hard=True,
-        inlet=(ev.charge_kw[:, None] * ev.here * has, np.array(0.0), ev.charge_efficiency[:, None]),
+        inlet=(ev.charge_kw[:, None] * present, np.array(0.0), ev.charge_efficiency[:, None]),
         outlet=(
-            ev.discharge_kw[:, None] * ev.here * has,
+            ev.discharge_kw[:, None] * present,
             ev.wear_eur_per_kwh[:, None],
             -1 / ev.discharge_efficiency[:, None],
         ),

@@ -12,7 +12,7 @@ from xapps.hems_load.solver.storages import as_storages
 def solved(problem, gap_eur):
     s = as_storages(problem, problem.meter.load_kw)
     n, homes, steps = s.low.shape
-    work = Workspace.of(steps, s.of.size, n)
+    work = Workspace.of(s)
     kept = np.zeros((homes, kept_rows(n), steps), dtype=np.float32)
     power, price = np.zeros((s.of.size - 4, homes, steps)), np.zeros((homes, steps))
     taken, gaps = np.zeros(homes, dtype=np.int64), np.array([gap_eur, gap_eur])
