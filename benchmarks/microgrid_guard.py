@@ -108,7 +108,7 @@ def unguarded(seed: int) -> float:
     for step in range(1, 351):
         if step == 151:
             microgrids.attack(seed % 3)
-        report, _ = microgrids.step(START_S + step / 10, 0.1)
+        report = microgrids.step(START_S + step / 10, 0.1)[0]
     return float(np.ptp(report["dg_power_kw"] / report["rated_kw"]))
 
 

@@ -18,6 +18,7 @@ from ric.e2.identities import RanFunction, RicRequestId
 from ric.e2.node import NodeSubscription
 from ric.e2sm import ccc, dapp, grid, kpm
 from ric.errors import Fault, TwinRicError
+from ric.schemas import IN_FORCE_SCHEMAS
 
 __all__ = ["CccFunction", "DappFunction", "GridFunction", "Indication", "KpmFunction", "NodeFunction"]
 
@@ -216,7 +217,12 @@ _MEANS: Mapping[str, frozenset[str]] = {
     "feeder_report": frozenset({"import_kw", "loading_pct", "losses_kw"}),
 }  # fmt: skip
 """Columns that are means over the period; the others are what holds at its end."""
-_EXTREMES = {"voltage_min_pu": np.minimum, "voltage_max_pu": np.maximum}
+_EXTREMES = {
+    "voltage_min_pu": np.minimum, "voltage_max_pu": np.maximum,
+    "battery_low_kw": np.maximum, "battery_high_kw": np.minimum, "ev_low_kw": np.maximum, "ev_high_kw": np.minimum,
+    "hvac_low_kw": np.maximum, "hvac_high_kw": np.minimum, "charge_limit_kw": np.minimum,
+    "discharge_limit_kw": np.minimum,
+}  # fmt: skip
 _STANDING = ("home_static", "outlook", "tariffs")
 """Tables that hold until replaced: they go out with every report of the residential grid, so that an app that starts
 late has them."""
@@ -234,14 +240,20 @@ class GridFunction(_PeriodicFunction[tuple[str, ...]]):
     def __init__(self, node: Node, start_s: float) -> None:
         super().__init__(RanFunction(grid.RAN_FUNCTION_ID, grid.OID), node, start_s)
         self._standing: dict[str, Table] = {}
+        self._skew_ns = 0
 
     async def control(self, header: bytes, message: bytes) -> bytes:
-        """Set-points; the outcome is the values in force. Raises TwinRicError naming the bound that is broken."""
+        """Set-points; the outcome is the values in force and since when by the node's clock, be it right or not.
+
+        Raises TwinRicError naming the bound that is broken.
+        """
         request = grid.decode_control(header, message)
-        return grid.encode_outcome(self._node.apply(request.set_points, to_s(request.valid_until_ns)))
+        in_force = self._node.apply(request.set_points, to_s(request.valid_until_ns))
+        return grid.encode_outcome(replace(in_force, source_time_ns=in_force.source_time_ns + self._skew_ns))
 
     def observe(self, sample: NodeSample) -> list[Indication]:
-        """Remember standing tables, then as every periodic function."""
+        """Remember standing tables and the clock's error, then as every periodic function."""
+        self._skew_ns = to_ns(sample.stamp_s) - to_ns(sample.end_s)
         self._standing.update({kind: sample.tables[kind] for kind in _STANDING if kind in sample.tables})
         return super().observe(sample)
 
@@ -266,13 +278,20 @@ class GridFunction(_PeriodicFunction[tuple[str, ...]]):
         tables = dict(gathered.tables)
         if "home_report" in tables:
             tables |= self._standing
+        in_force = {kind: tables.pop(kind) for kind in IN_FORCE_SCHEMAS if kind in tables}
         chosen = {kind: table for kind, table in tables.items() if not selection or kind in selection}
         if not chosen:
             return None
-        skew_ns = to_ns(sample.stamp_s) - to_ns(sample.end_s)
-        if skew_ns:
-            chosen = {k: replace(t, source_time_ns=t.source_time_ns + skew_ns) for k, t in chosen.items()}
-        return grid.encode_indication(grid.GridReport(self._node.e2_node_id, to_ns(sample.stamp_s), chosen))
+        in_force = {k: t for k, t in in_force.items() if k.replace("_in_force", "_report") in chosen}
+        starts_ns = {k: to_ns(sample.end_s - gathered.spans_s[k]) for k in chosen if k in gathered.spans_s}
+        if self._skew_ns:
+            chosen, in_force = self._skewed(chosen), self._skewed(in_force)
+            starts_ns = {kind: start_ns + self._skew_ns for kind, start_ns in starts_ns.items()}
+        report = grid.GridReport(self._node.e2_node_id, to_ns(sample.stamp_s), chosen, in_force, starts_ns)
+        return grid.encode_indication(report)
+
+    def _skewed(self, tables: Mapping[str, Table]) -> dict[str, Table]:
+        return {k: replace(t, source_time_ns=t.source_time_ns + self._skew_ns) for k, t in tables.items()}
 
 
 def _joined(first: Table, second: Table, first_s: float, second_s: float) -> Table:

@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from ric.columns import Quantity, Schema
 
 __all__ = [
-    "APPLIANCE_REPORT", "APPLIANCE_SET_POINT", "DEMAND_FORECAST", "DEMAND_HISTORY", "FEEDER_REPORT", "FLEET_PLAN",
-    "GRID_SCHEMAS", "HOME_REPORT", "HOME_SET_POINT", "HOME_STATIC", "MICROGRID_REPORT", "MICROGRID_SUBSTITUTION",
-    "MICROGRID_TWIN", "OUTLOOK", "PCC_REPORT", "SLICE_TWIN", "STORAGE_REPORT", "STORAGE_SCHEDULE", "STORAGE_SET_POINT",
+    "APPLIANCE_IN_FORCE", "APPLIANCE_REPORT", "APPLIANCE_SET_POINT", "DEMAND_FORECAST", "DEMAND_HISTORY",
+    "FEEDER_REPORT", "FLEET_PLAN", "GRID_SCHEMAS", "HOME_IN_FORCE", "HOME_REPORT", "HOME_SET_POINT", "HOME_STATIC",
+    "IN_FORCE_SCHEMAS", "MICROGRID_IN_FORCE", "MICROGRID_REPORT", "MICROGRID_SUBSTITUTION", "MICROGRID_TWIN", "OUTLOOK",
+    "PCC_REPORT", "SLICE_TWIN", "STORAGE_IN_FORCE", "STORAGE_REPORT", "STORAGE_SCHEDULE", "STORAGE_SET_POINT",
     "TARIFFS", "TWIN_SCHEMAS",
 ]  # fmt: skip
 
@@ -123,6 +124,31 @@ MICROGRID_SUBSTITUTION = Schema("microgrid_substitution", 1, {
     "in_consensus": Quantity("1", 0, 1, "1: its neighbours use it in eq (15)"),
 })  # fmt: skip
 
+HOME_IN_FORCE = Schema("home_in_force", 1, {
+    "battery_low_kw": Quantity("kW", -100, 100, "highest lower limit of the battery's power in the period"),
+    "battery_high_kw": Quantity("kW", -100, 100, "lowest upper limit of the battery's power in the period"),
+    "ev_low_kw": Quantity("kW", -50, 50, "highest lower limit of the EV's power in the period; 0 while away"),
+    "ev_high_kw": Quantity("kW", -50, 50, "lowest upper limit of the EV's power in the period; 0 while away"),
+    "hvac_low_kw": Quantity("kW", 0, 30, "highest lower limit of the heat pump's power in the period"),
+    "hvac_high_kw": Quantity("kW", 0, 30, "lowest upper limit of the heat pump's power in the period"),
+})  # fmt: skip
+
+APPLIANCE_IN_FORCE = Schema("appliance_in_force", 1, {
+    "follows": Quantity("1", 0, 1, "1 where the set-point decides; 0 without open job, or where deadline or run do"),
+})  # fmt: skip
+
+STORAGE_IN_FORCE = Schema("storage_in_force", 1, {
+    "charge_limit_kw": Quantity("kW", 0, 10_000, "lowest limit of the charging power in the period"),
+    "discharge_limit_kw": Quantity("kW", 0, 10_000, "lowest limit of the discharging power in the period"),
+    "reserve_kw": Quantity("kW", 0, 10_000, "power held back for frequency response"),
+})  # fmt: skip
+
+MICROGRID_IN_FORCE = Schema("microgrid_in_force", 1, {
+    "contribution_factor": Quantity("1", -10, 10, "value that stands in for the agent's"),
+    "in_local_control": Quantity("1", 0, 1, "1 while the microgrid's local controller uses it"),
+    "in_consensus": Quantity("1", 0, 1, "1 while its neighbours use it"),
+})  # fmt: skip
+
 FEEDER_REPORT = Schema("feeder_report", 1, {
     "import_kw": Quantity("kW", -100_000, 100_000, "power drawn from the MV side"),
     "loading_pct": Quantity("%", 0, 10_000, "transformer loading"),
@@ -199,6 +225,11 @@ GRID_SCHEMAS: Mapping[str, Schema] = {
     )
 }  # fmt: skip
 """Kinds that the grid service model carries."""
+
+IN_FORCE_SCHEMAS: Mapping[str, Schema] = {
+    schema.kind: schema for schema in (HOME_IN_FORCE, APPLIANCE_IN_FORCE, STORAGE_IN_FORCE, MICROGRID_IN_FORCE)
+}
+"""Kinds that say what decided over devices with a set-point, beside the report of the same name."""
 
 TWIN_SCHEMAS: Mapping[str, Schema] = {
     schema.kind: schema

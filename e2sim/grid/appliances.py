@@ -95,6 +95,7 @@ class Appliances:
         self.left_h, self.running = np.zeros(home.size), np.zeros(home.size, dtype=bool)
         self._wanted = np.zeros(home.size, dtype=bool)
         self._valid_until_s = np.full(home.size, -np.inf)
+        self._follows = np.zeros(home.size, dtype=bool)
         self.late_h = np.zeros(home.size)
         self._skip_past(start_s)
         self._now_s = start_s
@@ -135,6 +136,7 @@ class Appliances:
         self.late_h += over
         done = self.left_h <= _SLACK_H
         self.running &= ~done
+        self._follows = is_open & ~must & ~held & ~done
         # A day without a job, or one that is done, gives way to the next once its own window would have opened.
         self._next = np.where(done & (self._next <= self._last) & (opens_s <= now_s + dt_s), self._next + 1, self._next)
         self._take_jobs()
@@ -175,6 +177,10 @@ class Appliances:
         self._wanted[rows] = run > 0.5
         self._valid_until_s[rows] = valid_until_s
         return Table("appliance_set_point", set_points.ids, {"run": run.copy()}, to_ns(self._now_s))
+
+    def in_force(self, end_s: float) -> Table:
+        """The table `appliance_in_force` at `end_s`: where a set-point decides whether the appliance runs."""
+        return Table("appliance_in_force", self.ids, {"follows": self._follows.astype(float)}, to_ns(end_s))
 
     def report(self, end_s: float) -> Table:
         """The table `appliance_report` at `end_s`."""

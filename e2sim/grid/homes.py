@@ -73,6 +73,7 @@ class HomeFleet:
         self._valid_until_s = np.full(number, -np.inf)
         self._heating = np.zeros(number, dtype=bool)
         self._net_kw = np.zeros(number)
+        self._limits_kw: dict[str, Floats] = {}
         self._totals = {name: np.zeros(number) for name in (
             "import_kwh", "export_kwh", "cost_eur", "comfort_degree_h", "pv_curtailed_kwh", "battery_throughput_kwh",
             "v2g_kwh", "heat_pump_kwh", "over_connection_kwh", "wind_curtailed_kwh", "generated_kwh", "appliance_kwh",
@@ -155,8 +156,11 @@ class HomeFleet:
         ]
 
     def step(self, end_s: float, dt_s: float) -> Sequence[Table]:
-        """Live through `dt_s` up to `end_s`; tables `home_report`, `home_static` and, if any, `appliance_report`."""
+        """Live through `dt_s` up to `end_s`; tables `home_report`, `home_static`, `home_in_force` and, if there are
+        any appliances, `appliance_report` and `appliance_in_force`.
+        """
         means = {name: np.zeros(len(self.ids)) for name in _MEANS}
+        self._limits_kw = {}
         now_s = end_s - dt_s
         while now_s < end_s - 1e-9:
             until_s = min(end_s, (math.floor(now_s / self._sub_step_s + 1e-9) + 1) * self._sub_step_s)
@@ -165,8 +169,9 @@ class HomeFleet:
         self._now_s = end_s
         self._physics.move_cars(end_s)
         self._net_kw = means["import_kw"] - means["export_kw"]
-        appliances = [self.appliances.report(end_s)] if len(self.appliances) else []
-        return [self._report(means), self.static_table(), *appliances]
+        appliances = (self.appliances.report(end_s), self.appliances.in_force(end_s)) if len(self.appliances) else ()
+        in_force = Table("home_in_force", self.ids, self._limits_kw, to_ns(end_s))
+        return [self._report(means), self.static_table(), in_force, *appliances]
 
     def _sub_step(self, now_s: float, dt_s: float, means: Mapping[str, Floats], share: float) -> None:
         physics, own = self._physics, self.devices
@@ -185,6 +190,7 @@ class HomeFleet:
         battery = physics.drive_battery(np.where(ours, self._wanted[:, 0], -rest), dt_s)
         net = rest + battery
         gains = 0.15 + 0.3 * load + 0.2 * appliance + 1.2 * self._traces.pv_per_kwp(now_s)
+        self._narrow_limits()
         physics.warm(hvac, outdoor, gains, dt_s)
         drawn, fed = np.maximum(net, 0), np.maximum(-net, 0)
         values = (load, available, pv, wind_available, wind, appliance, battery, ev, hvac, drawn, fed)
@@ -214,6 +220,14 @@ class HomeFleet:
             ),
         ):
             self._totals[name] += hours * rate
+
+    def _narrow_limits(self) -> None:
+        """Keep the highest lower and the lowest upper limit of the step's sub-steps."""
+        limits = self._limits_kw
+        for name, (low, high) in self._physics.limits_kw.items():
+            known = f"{name}_low_kw" in limits
+            limits[f"{name}_low_kw"] = np.maximum(limits[f"{name}_low_kw"], low) if known else low
+            limits[f"{name}_high_kw"] = np.minimum(limits[f"{name}_high_kw"], high) if known else high
 
     def _thermostat(self) -> Floats:
         """Two-point control around 0.8 K above the lower comfort bound, day and night."""

@@ -151,7 +151,7 @@ class Microgrids:
         self._network.settle(self._load_w)
 
     def step(self, end_s: float, dt_s: float) -> list[Table]:
-        """Advance from `end_s - dt_s` to `end_s` [s since the epoch]; the `microgrid_report` and `pcc_report` of then.
+        """Advance from `end_s - dt_s` to `end_s` [s since the epoch]; the tables of :meth:`report` then.
 
         Raises TwinRicError SCENARIO-INVALID for a dynamic step that is no multiple of 10 ms.
         """
@@ -177,7 +177,7 @@ class Microgrids:
             self._until_s[over] = 0.0
 
     def report(self) -> list[Table]:
-        """The `microgrid_report` and `pcc_report` of the present state."""
+        """The `microgrid_report`, `pcc_report` and `microgrid_in_force` of the present state."""
         network, time_ns = self._network, to_ns(self._now_s)
         flows = network.plant.flows()
         m = len(self.ids)
@@ -191,13 +191,23 @@ class Microgrids:
             "voltage_v": np.maximum(flows.voltage_v[0, :m], 0.0),
             "rated_kw": network.rated_w / 1e3,
         }, time_ns)  # fmt: skip
+        in_force = Table("microgrid_in_force", self.ids, self._in_force(), time_ns)
         pcc = Table("pcc_report", ("pcc",), {
             "reference_kw": self._load_w[0, m:] / 1e3,
             "power_kw": flows.arriving_w / 1e3,
             "voltage_v": np.maximum(flows.voltage_v[0, m:], 0.0),
             "reference_r": network.reference_r[0].copy(),
         }, time_ns)  # fmt: skip
-        return [microgrid, pcc]
+        return [microgrid, pcc, in_force]
+
+    def _in_force(self) -> dict[str, Floats]:
+        """Columns (M,) of what stands in for the agents and where."""
+        network = self._network
+        return {
+            "contribution_factor": network.substitute[0].copy(),
+            "in_local_control": network.in_local[0].astype(np.float64),
+            "in_consensus": network.in_consensus[0].astype(np.float64),
+        }
 
     def apply(self, table: Table, valid_until_s: float) -> Table:
         """Put a `microgrid_substitution` in force until `valid_until_s` [s]; returns the values in force for its ids.
@@ -213,11 +223,7 @@ class Microgrids:
         network.in_local[0, rows] = table["in_local_control"] >= 0.5
         network.in_consensus[0, rows] = table["in_consensus"] >= 0.5
         self._until_s[rows] = valid_until_s
-        in_force = {
-            "contribution_factor": network.substitute[0, rows].copy(),
-            "in_local_control": network.in_local[0, rows].astype(np.float64),
-            "in_consensus": network.in_consensus[0, rows].astype(np.float64),
-        }
+        in_force = {name: values[rows] for name, values in self._in_force().items()}
         return Table(table.kind, table.ids, in_force, to_ns(self._now_s))
 
     def _faults(self, table: Table, valid_until_s: float) -> list[Fault]:

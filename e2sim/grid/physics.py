@@ -42,6 +42,9 @@ class HomePhysics:
         self.target_soc = np.zeros(number)
         self.indoor_c = devices.comfort_low_c + rng.uniform(0.3, 1.3, number)
         self.shortfall_kwh = np.zeros(number)
+        none = np.zeros(number)
+        self.limits_kw: dict[str, tuple[Floats, Floats]] = dict.fromkeys(("battery", "ev", "hvac"), (none, none))
+        """Least and greatest power (N,) that each device could take when it was last driven [kW]."""
         self._settle_cars(start_s)
 
     def _settle_cars(self, start_s: float) -> None:
@@ -84,7 +87,9 @@ class HomePhysics:
         own, hours = self._own, dt_s / 3600
         room = (1 - self.battery_soc) * own.battery_kwh / own.battery_efficiency / hours
         left = self.battery_soc * own.battery_kwh * own.battery_efficiency / hours
-        power = np.clip(wanted_kw, -np.minimum(own.battery_max_kw, left), np.minimum(own.battery_max_kw, room))
+        low, high = -np.minimum(own.battery_max_kw, left), np.minimum(own.battery_max_kw, room)
+        self.limits_kw["battery"] = low, high
+        power = np.clip(wanted_kw, low, high)
         self.battery_soc = _moved(self.battery_soc, power, own.battery_efficiency, own.battery_kwh, hours)
         return power
 
@@ -95,16 +100,19 @@ class HomePhysics:
         room = np.maximum(1 - self.ev_soc, 0) * own.ev_kwh / own.ev_efficiency / hours
         floor = np.maximum(own.ev_floor_soc, V2G_FLOOR_SOC)
         left = np.maximum(self.ev_soc - floor, 0) * own.ev_kwh * own.ev_efficiency / hours
-        power = np.clip(wanted_kw, -np.minimum(own.ev_v2g_kw, left), np.minimum(own.ev_max_kw * taper, room))
-        power = np.where(self.ev_connected, power, 0.0)
+        low = np.where(self.ev_connected, -np.minimum(own.ev_v2g_kw, left), 0.0)
+        high = np.where(self.ev_connected, np.minimum(own.ev_max_kw * taper, room), 0.0)
+        self.limits_kw["ev"] = low, high
+        power = np.clip(wanted_kw, low, high)
         self.ev_soc = _moved(self.ev_soc, power, own.ev_efficiency, own.ev_kwh, hours)
         return power
 
     def drive_heat_pump(self, wanted_kw: Floats) -> Floats:
         """Any power up to the limit (the compressors modulate), unless the device's own frost or heat guard acts."""
-        power = np.clip(wanted_kw, 0, self._own.hvac_max_kw)
-        power = np.where(self.indoor_c < FROST_C, self._own.hvac_max_kw, power)
-        return np.where(self.indoor_c > HOT_C, 0.0, power)
+        most = self._own.hvac_max_kw
+        low, high = np.where(self.indoor_c < FROST_C, most, 0.0), np.where(self.indoor_c > HOT_C, 0.0, most)
+        self.limits_kw["hvac"] = low, high
+        return np.clip(wanted_kw, low, high)
 
     def warm(self, hvac_kw: Floats, outdoor_c: float, gains_kw: Floats, dt_s: float) -> None:
         """One heat capacity per home: heat pump, losses, gains; homes without heat pump are heated by other means."""

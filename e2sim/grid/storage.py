@@ -29,6 +29,7 @@ class CommunityStorage:
         self._valid_until_s = -np.inf
         self._deviation_hz = 0.0
         self._minute = -1
+        self._limits_kw = (np.inf, np.inf)
         self.net_kw = 0.0
         self.throughput_kwh = 0.0
 
@@ -61,8 +62,11 @@ class CommunityStorage:
         return Table("storage_set_point", (self.id,), columns, to_ns(self._now_s))
 
     def step(self, end_s: float, dt_s: float) -> Sequence[Table]:
-        """Live through `dt_s` up to `end_s` in sub-steps of at most a minute; the table `storage_report`."""
+        """Live through `dt_s` up to `end_s` in sub-steps of at most a minute; tables `storage_report` and
+        `storage_in_force`.
+        """
         charged = discharged = frequency = 0.0
+        self._limits_kw = (np.inf, np.inf)
         now_s = end_s - dt_s
         while now_s < end_s - 1e-9:
             until_s = min(end_s, (now_s // 60 + 1) * 60)
@@ -81,7 +85,12 @@ class CommunityStorage:
             "max_kw": settings.max_kw, "efficiency": settings.efficiency, "frequency_hz": frequency,
         }  # fmt: skip
         table = {name: np.array([value]) for name, value in columns.items()}
-        return [Table("storage_report", (self.id,), table, to_ns(end_s))]
+        in_force = dict(zip(("charge_limit_kw", "discharge_limit_kw"), self._limits_kw, strict=True))
+        in_force["reserve_kw"] = self._wanted["reserve_kw"] if self._valid_until_s > end_s - dt_s else 0.0
+        return [
+            Table("storage_report", (self.id,), table, to_ns(end_s)),
+            Table("storage_in_force", (self.id,), {k: np.array([v]) for k, v in in_force.items()}, to_ns(end_s)),
+        ]
 
     def _drive(self, now_s: float, deviation_hz: float, dt_s: float) -> float:
         settings, hours = self._settings, dt_s / 3600
@@ -91,7 +100,9 @@ class CommunityStorage:
             wanted = self._wanted["charge_kw"] - self._wanted["discharge_kw"] + response
         room = (1 - self.soc) * settings.capacity_kwh / settings.efficiency / hours
         left = self.soc * settings.capacity_kwh * settings.efficiency / hours
-        power = float(np.clip(wanted, -min(settings.max_kw, left), min(settings.max_kw, room)))
+        most, least = min(settings.max_kw, room), min(settings.max_kw, left)
+        self._limits_kw = min(self._limits_kw[0], most), min(self._limits_kw[1], least)
+        power = float(np.clip(wanted, -least, most))
         stored = power * settings.efficiency if power > 0 else power / settings.efficiency
         if settings.capacity_kwh > 0:
             self.soc = float(np.clip(self.soc + stored * hours / settings.capacity_kwh, 0, 1))

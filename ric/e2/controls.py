@@ -13,6 +13,7 @@ from typing import TypeAlias
 from ric.clock import Clock
 from ric.decision import Reason
 from ric.e2.conflict_mitigation import ConflictDecision, ConflictMitigation, ControlIntent
+from ric.e2.observations import UNKNOWN_SPAN, Span
 from ric.e2.service_models import SERVICE_MODELS, ServiceModel, ServiceModelId, model_of
 from ric.e2.termination import E2Termination
 from ric.e2.verification import Disagreement, Verification
@@ -20,6 +21,9 @@ from ric.errors import TwinRicError
 from ric.telemetry import Metrics, logger
 
 __all__ = ["ControlCall", "ControlSink", "DecisionSink", "RicControls"]
+
+SHOWN = 20
+"""Parameters of one failed control that its error names."""
 
 
 @dataclass(frozen=True)
@@ -105,13 +109,13 @@ class RicControls:
                 self._spawn(applied, answer)
                 return b""
             outcome = await answer
-            model.verify(call.payload, outcome)
+            span = model.verify(call.header, settings, call.payload, outcome)
         except TwinRicError as error:
             if error.code not in ("E2-DEADLINE", "E2-LOST"):  # those may have taken effect
                 self.conflicts.withdraw(decision)
             raise
         self.conflicts.applied(decision)
-        self._expect(applied)
+        self._expect(applied, span)
         return outcome
 
     def _explain(self, decision: ConflictDecision) -> None:
@@ -150,11 +154,10 @@ class RicControls:
 
     # What the node reports --------------------------------------------------------------------------------------------
 
-    def _expect(self, applied: _Applied) -> None:
-        intent = applied.decision.intent
-        self.verification.expect(
-            intent.e2_node_id, applied.model.observed_in, intent.quantities, applied, self._clock.elapsed_s()
-        )
+    def _expect(self, applied: _Applied, span: Span = UNKNOWN_SPAN) -> None:
+        intent, oid = applied.decision.intent, applied.model.observed_in
+        now_s = self._clock.elapsed_s()
+        self.verification.expect(intent.e2_node_id, oid, intent.quantities, applied, now_s, span)
 
     def reported(self, e2_node_id: str, oid: str, header: bytes, message: bytes) -> None:
         """Compare an indication with the controls that it should show; those that it refutes are reported as failed."""
@@ -166,17 +169,24 @@ class RicControls:
                     observation = model.observe(header, message)
                 except TwinRicError:
                     continue  # whoever subscribed refuses it
+                refuted: dict[_Applied, list[Disagreement[_Applied]]] = {}
                 for each in self.verification.judge(e2_node_id, oid, observation, self._clock.elapsed_s()):
-                    self._refute(each)
+                    refuted.setdefault(each.control, []).append(each)
+                for control, found in refuted.items():
+                    self._refute(control, sorted(found, key=lambda each: each.parameter))
 
-    def _refute(self, found: Disagreement[_Applied]) -> None:
-        intent = found.control.decision.intent
-        self.conflicts.observed(intent.e2_node_id, intent.oid, found.parameter, found.reported)
-        numbers = {"expected": found.expected, "reported": found.reported}
-        details: Mapping[str, str] = {"parameter": found.parameter}
+    def _refute(self, control: _Applied, found: list[Disagreement[_Applied]]) -> None:
+        """A control failed: told once, by the first of its parameters, whatever their number."""
+        intent, first = control.decision.intent, found[0]
+        self.verification.forget(control)
+        for each in found:
+            self.conflicts.observed(intent.e2_node_id, intent.oid, each.parameter, each.reported)
+        numbers = {"expected": first.expected, "reported": first.reported, "parameters": float(len(found))}
+        details: Mapping[str, str] = {"parameter": first.parameter}
+        keys = tuple(each.parameter for each in found)
         reason = Reason("EFFECT_NOT_SEEN", numbers, details)
-        self._explain(ConflictDecision(intent, True, "", (intent.app_id,), (found.parameter,), reason))
-        self._fail(found.control, found.error())
+        self._explain(ConflictDecision(intent, True, "", (intent.app_id,), keys, reason))
+        self._fail(control, TwinRicError.of([each.error().faults[0] for each in found[:SHOWN]]))
 
     def _fail(self, applied: _Applied, error: TwinRicError) -> None:
         self.conflicts.withdraw(applied.decision)

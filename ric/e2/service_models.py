@@ -7,36 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import NamedTuple, TypeAlias, cast
+from typing import TypeAlias, cast
 
 from ric.e2.identities import OID
+from ric.e2.observations import UNKNOWN_SPAN, Observation, Seen, Span
+from ric.e2.set_points import observe_set_points, set_points_of, verify_set_points
 from ric.e2sm import ccc, dapp, grid, kpm
 from ric.errors import TwinRicError, nearest
 
-__all__ = ["SERVICE_MODELS", "Observation", "ServiceModel", "ServiceModelId", "model_of", "oid_of"]
+__all__ = ["SERVICE_MODELS", "ServiceModel", "ServiceModelId", "model_of", "oid_of"]
 
 ServiceModelId: TypeAlias = tuple[str, str]
 """Name and version, for example ("oran-e2sm-kpm", "v2")."""
 
 SLOTS = "TWINRIC.FlexeSlots"
-KEPT_ENTITIES = 1_000
-"""Names of larger tables are made anew each time: xApps choose them, and they must not fill the memory."""
 
 Settings: TypeAlias = Mapping[str, object]
 """What one control sets: parameter key -> value."""
 
 
-class Observation(NamedTuple):
-    """What a node reports to be in force: parameter -> amount, at `source_time_ns`."""
-
-    source_time_ns: int
-    amounts: Mapping[str, float]
-
-
 @dataclass(frozen=True)
 class ServiceModel:
-    """One service model: its names, `settings` of a control, and `verify` of an outcome (raises E2-UNVERIFIED).
+    """One service model: its names, `settings` of a control, and `verify` of header, settings, message and outcome:
+    when the control is in force; raises E2-UNVERIFIED where it is not.
 
     `quantities`: those settings that are amounts, in the parameter's unit. `observe` reads them from the indications of
     the service model `observed_in` (object identifier; empty: nowhere); it raises TwinRicError for what it cannot read.
@@ -47,7 +40,7 @@ class ServiceModel:
     oid: str
     ran_function_id: int
     settings: Callable[[bytes, bytes], Settings]
-    verify: Callable[[bytes, bytes], None]
+    verify: Callable[[bytes, Settings, bytes, bytes], Span]
     quantities: Callable[[Settings], Mapping[str, float]] = lambda _: {}
     observed_in: str = ""
     observe: Callable[[bytes, bytes], Observation] = lambda _header, _message: Observation(0, {})
@@ -57,22 +50,23 @@ def _whole(header: bytes, payload: bytes) -> Settings:
     return {"(whole function)": (header, payload)}
 
 
-def _unchecked(payload: bytes, outcome: bytes) -> None:  # noqa: ARG001
-    return
+def _unchecked(header: bytes, settings: Settings, payload: bytes, outcome: bytes) -> Span:  # noqa: ARG001
+    return UNKNOWN_SPAN
 
 
 def _slice_settings(header: bytes, payload: bytes) -> Settings:
     return {f"slice {ratio.s_nssai}": ratio for ratio in ccc.decode_control(header, payload)}
 
 
-def _verify_slices(payload: bytes, outcome: bytes) -> None:
+def _verify_slices(header: bytes, settings: Settings, payload: bytes, outcome: bytes) -> Span:  # noqa: ARG001
     if payload == outcome:
-        return
+        return UNKNOWN_SPAN
     wanted = {ratio.s_nssai: ratio for ratio in ccc.decode_outcome(payload, "control_message")}
     in_force = {ratio.s_nssai: ratio for ratio in ccc.decode_outcome(outcome)}
     for name, ratio in wanted.items():
         if in_force.get(name) != ratio:
             raise TwinRicError("E2-UNVERIFIED", f"slice {name}", in_force.get(name, "(absent)"), str(ratio))
+    return UNKNOWN_SPAN
 
 
 def _slice_percents(settings: Settings) -> Mapping[str, float]:
@@ -88,34 +82,24 @@ def _slices_reported(header: bytes, message: bytes) -> Observation:
     report = kpm.decode_indication(header, message)
     if SLOTS not in report.measurement_names:
         return Observation(report.source_time_ns, {})
-    slots = report.of(SLOTS).tolist()
+    slots, time_ns = report.of(SLOTS).tolist(), report.source_time_ns
     rows = zip(report.items, slots, strict=True)
-    percents = {f"slice {item.s_nssai}": each * ccc.SLOT_PERCENT for item, each in rows if not item.ue_id}
-    return Observation(report.source_time_ns, percents)
+    percents = {
+        f"slice {item.s_nssai}": Seen(each * ccc.SLOT_PERCENT, time_ns) for item, each in rows if not item.ue_id
+    }
+    return Observation(time_ns, percents)
+
+
+def _set_points(header: bytes, payload: bytes) -> Settings:
+    return set_points_of(header, payload)
+
+
+def _set_points_in_force(header: bytes, settings: Settings, payload: bytes, outcome: bytes) -> Span:  # noqa: ARG001
+    return verify_set_points(header, _powers(settings), outcome)
 
 
 def _powers(settings: Settings) -> Mapping[str, float]:
     return cast(Mapping[str, float], settings)
-
-
-def _grid_settings(header: bytes, payload: bytes) -> Settings:
-    table = grid.decode_control(header, payload).set_points
-    names = _grid_parameters(table.kind, table.ids, tuple(table.columns))
-    settings: dict[str, object] = {}
-    for parameters, values in zip(names, table.columns.values(), strict=True):
-        settings.update(zip(parameters, values.tolist(), strict=True))
-    return settings
-
-
-def _grid_parameters(kind: str, ids: tuple[str, ...], columns: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-    """Parameter names (columns, entities). Fleets send the same table again and again, so small ones are kept."""
-    make = _kept_parameters if len(ids) <= KEPT_ENTITIES else _kept_parameters.__wrapped__
-    return make(kind, ids, columns)
-
-
-@lru_cache(maxsize=64)
-def _kept_parameters(kind: str, ids: tuple[str, ...], columns: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-    return tuple(tuple(f"{kind} {name} {column}" for name in ids) for column in columns)
 
 
 SERVICE_MODELS: Mapping[ServiceModelId, ServiceModel] = {
@@ -132,7 +116,15 @@ SERVICE_MODELS: Mapping[ServiceModelId, ServiceModel] = {
         _slices_reported,
     ),
     (grid.NAME, grid.VERSION): ServiceModel(
-        grid.NAME, grid.VERSION, grid.OID, grid.RAN_FUNCTION_ID, _grid_settings, _unchecked, _powers
+        grid.NAME,
+        grid.VERSION,
+        grid.OID,
+        grid.RAN_FUNCTION_ID,
+        _set_points,
+        _set_points_in_force,
+        _powers,
+        grid.OID,
+        observe_set_points,
     ),
     (dapp.NAME, dapp.VERSION): ServiceModel(
         dapp.NAME, dapp.VERSION, dapp.OID, dapp.RAN_FUNCTION_ID, _whole, _unchecked

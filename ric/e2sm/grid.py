@@ -5,21 +5,22 @@ Not an O-RAN Alliance service model. `ric/schemas.py` gives unit, range and mean
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
-from ric.columns import Table, decode_table, encode_table
+from ric.columns import Schema, Table, decode_table, encode_table
 from ric.errors import TwinRicError
+from ric.pb.twinric.columns.v1.columns_pb2 import Table as PbTable
 from ric.pb.twinric.e2sm.v1 import grid_pb2
-from ric.schemas import GRID_SCHEMAS
+from ric.schemas import GRID_SCHEMAS, IN_FORCE_SCHEMAS
 
 __all__ = [
     "NAME", "OID", "RAN_FUNCTION_ID", "VERSION", "GridControl", "GridReport", "decode_action",
     "decode_control", "decode_indication", "decode_outcome", "decode_trigger", "encode_action", "encode_control",
-    "encode_indication", "encode_outcome", "encode_trigger",
+    "encode_indication", "encode_outcome", "encode_trigger", "valid_until_ns",
 ]  # fmt: skip
 
 M = TypeVar("M", bound=Message)
@@ -32,11 +33,17 @@ CONTROL_KINDS = ("home_set_point", "appliance_set_point", "storage_set_point", "
 
 @dataclass(frozen=True)
 class GridReport:
-    """One indication: the node's tables by kind, all of one source time."""
+    """One indication: the node's tables by kind, all of one source time.
+
+    `in_force`: what decided over devices with a set-point, by kind; `starts_ns`: when the period of a kind's means
+    began.
+    """
 
     e2_node_id: str
     source_time_ns: int
     tables: Mapping[str, Table]
+    in_force: Mapping[str, Table] = field(default_factory=dict)
+    starts_ns: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -80,20 +87,32 @@ def decode_action(payload: bytes) -> tuple[str, ...]:
 
 def encode_indication(report: GridReport) -> tuple[bytes, bytes]:
     """Indication header and message."""
-    header = grid_pb2.GridIndicationHeader(source_time_ns=report.source_time_ns, e2_node_id=report.e2_node_id)
-    message = grid_pb2.GridIndicationMessage(tables=[encode_table(table) for table in report.tables.values()])
+    header = grid_pb2.GridIndicationHeader(
+        source_time_ns=report.source_time_ns, e2_node_id=report.e2_node_id, collection_start_ns=report.starts_ns
+    )
+    message = grid_pb2.GridIndicationMessage(
+        tables=[encode_table(table) for table in report.tables.values()],
+        in_force=[encode_table(table) for table in report.in_force.values()],
+    )
     return header.SerializeToString(), message.SerializeToString()
 
 
-def decode_indication(header: bytes, payload: bytes) -> GridReport:
-    """The report in an indication. Raises TwinRicError (E2-MALFORMED, E2-RANGE)."""
+def decode_indication(header: bytes, payload: bytes, *, in_force: bool = False) -> GridReport:
+    """The report in an indication, with its tables `in_force` if asked for. Raises TwinRicError (E2-MALFORMED,
+    E2-RANGE).
+    """
     head = _parse(grid_pb2.GridIndicationHeader(), header, "indication_header")
     message = _parse(grid_pb2.GridIndicationMessage(), payload, "indication_message")
-    kinds = [table.kind for table in message.tables]
+    tables = _tables(message.tables, GRID_SCHEMAS, "tables")
+    decided = _tables(message.in_force, IN_FORCE_SCHEMAS, "in_force") if in_force else {}
+    return GridReport(head.e2_node_id, head.source_time_ns, tables, decided, dict(head.collection_start_ns))
+
+
+def _tables(messages: Sequence[PbTable], schemas: Mapping[str, Schema], field: str) -> dict[str, Table]:
+    kinds = [message.kind for message in messages]
     if len(set(kinds)) != len(kinds):
-        raise TwinRicError("E2-RANGE", "indication_message.tables", kinds, "each kind once")
-    tables = {t.kind: decode_table(t, GRID_SCHEMAS, "E2", f"tables.{t.kind}") for t in message.tables}
-    return GridReport(head.e2_node_id, head.source_time_ns, tables)
+        raise TwinRicError("E2-RANGE", f"indication_message.{field}", kinds, "each kind once")
+    return {each.kind: decode_table(each, schemas, "E2", f"{field}.{each.kind}") for each in messages}
 
 
 def encode_control(control: GridControl) -> tuple[bytes, bytes]:
@@ -118,6 +137,11 @@ def decode_control(header: bytes, payload: bytes) -> GridControl:
 def encode_outcome(in_force: Table) -> bytes:
     """The values now in force."""
     return grid_pb2.GridControlOutcome(in_force=encode_table(in_force)).SerializeToString()
+
+
+def valid_until_ns(header: bytes) -> int:
+    """Until when a control's set-points hold. Raises TwinRicError (E2-MALFORMED)."""
+    return _parse(grid_pb2.GridControlHeader(), header, "control_header").valid_until_ns
 
 
 def decode_outcome(payload: bytes) -> Table:

@@ -166,7 +166,7 @@ async def test_controls_effect_that_the_reports_refute_is_a_failed_control(house
     await house.until(lambda: len(told[0]) == 2)
     decision = told[0][1]
     assert (decision.reason.code, decision.losers) == ("EFFECT_NOT_SEEN", ("first",))
-    assert decision.reason.numbers == {"expected": 25.0, "reported": 20.0}
+    assert decision.reason.numbers == {"expected": 25.0, "reported": 20.0, "parameters": 1.0}
     call, error = told[1][-1]
     assert (call.app_id, error.code) == ("first", "E2-UNVERIFIED")
     assert house.platform.metrics.refused.labels("ric", "E2-UNVERIFIED")._value.get() == 1

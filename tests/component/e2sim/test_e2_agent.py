@@ -10,7 +10,8 @@ from e2sim.e2_agent import E2Agents
 from e2sim.engine import Engine
 from e2sim.network import Network
 from e2sim.scenario import load_scenario, parse_scenario
-from ric.clock import SimClock, WallClock
+from ric.clock import SimClock, WallClock, to_ns
+from ric.columns import Table
 from ric.e2.client import E2Client
 from ric.e2.platform import E2Platform
 from ric.e2sm import ccc, dapp, grid, kpm
@@ -184,8 +185,136 @@ async def test_agents_slice_control_shows_in_the_next_reports_and_a_false_one_is
         await set_slices(25, 50, 25)
         world.network.nodes[NODE].allocate({"1-000001": 4, "1-000003": 6})  # behind the back of its acknowledgement
         await reports(8)
-        assert {(each.reason.code, each.keys) for each in decisions} == {
-            ("EFFECT_NOT_SEEN", ("slice 1-000001",)), ("EFFECT_NOT_SEEN", ("slice 1-000003",)),
-        }  # fmt: skip
+        (told,) = decisions
+        assert (told.reason.code, told.keys) == ("EFFECT_NOT_SEEN", ("slice 1-000001", "slice 1-000003"))
+        filling.cancel()
+        await asyncio.gather(filling, return_exceptions=True)
+
+
+# Set-points and what the node reports of them
+
+
+GRID_NODE = {
+    "gnb_id": 0xE2000001, "microgrids": {}, "residential": {"code": "1-LV-rural3--2-sw", "homes": 10},
+}  # fmt: skip
+
+
+def wanted(kind, ids, **columns):
+    return Table(kind, ids, {name: np.full(len(ids), float(value)) for name, value in columns.items()}, 0)
+
+
+def home_asked(node):
+    own = node.parts.residential.fleet
+    rows = [int(np.argmax(own.devices.battery_kwh)), int(np.argmin(own.devices.battery_kwh))]
+    columns = {"battery_kw": 0.0, "ev_kw": 0.0, "hvac_kw": 0.0, "pv_limit_kw": 100.0, "wind_limit_kw": 100.0}
+    table = wanted("home_set_point", tuple(own.ids[row] for row in rows), **columns)
+    table.columns["battery_kw"][0] = own.devices.battery_max_kw[rows[0]] / 2
+    return table
+
+
+def appliances_asked(node):
+    appliances = node.parts.residential.fleet.appliances
+    appliances._jobs.opens_s[appliances._all, appliances._next] = appliances._now_s  # every job may begin now
+    return wanted("appliance_set_point", appliances.ids, run=0)
+
+
+def storage_asked(node):
+    return wanted("storage_set_point", (node.parts.residential.storage.id,), charge_kw=20, discharge_kw=0, reserve_kw=2)
+
+
+def substitution_asked(node):
+    del node
+    return wanted("microgrid_substitution", ("MG2",), contribution_factor=0.5, in_local_control=1, in_consensus=1)
+
+
+def ignore_home(node):
+    node.parts.residential.fleet._wanted[:] = 0.0
+
+
+def ignore_appliances(node):
+    node.parts.residential.fleet.appliances._wanted[:] = True
+
+
+def ignore_storage(node):
+    node.parts.residential.storage._wanted["charge_kw"] = 0.0
+
+
+def ignore_substitution(node):
+    node.parts.attackable._network.in_consensus[:] = False
+
+
+async def verify(made, table):
+    """Control by `table` at 60 s and look at reports until 120 s; what the RIC decided about it then."""
+    controls, decisions = made.platform.controls, []
+    controls._on_decision = decisions.append
+    valid_until_ns = to_ns(made.network.scenario.start_s + 600)
+    header, message = grid.encode_control(grid.GridControl(table, valid_until_ns, "TEST"))
+    await made.client.control(NODE, GRID, header, message, deadline_s=5)
+    return controls, decisions
+
+
+@pytest.mark.parametrize(
+    ("asked", "lie", "parameter"),
+    [
+        (home_asked, None, ""),
+        (home_asked, ignore_home, "battery_kw"),
+        (appliances_asked, None, ""),
+        (appliances_asked, ignore_appliances, "run"),
+        (storage_asked, None, ""),
+        (storage_asked, ignore_storage, "storage_set_point storage-1 charge_kw"),
+        (substitution_asked, None, ""),
+        (substitution_asked, ignore_substitution, "microgrid_substitution MG2 in_consensus"),
+    ],
+)
+async def test_agents_set_point_shows_in_the_next_report_and_a_false_one_is_told(asked, lie, parameter):
+    windows = [{"start_s": 60, "duration_s": 0.5}]
+    async with house(plain(nodes=[GRID_NODE], duration_s=180, grid_step_s=60, windows=windows)) as made:
+        node = made.network.nodes[NODE]
+        queue, filling = made.subscribe(GRID, grid.encode_trigger(100), grid.encode_action())
+        await made.admitted(1)
+        while await made.step() < made.network.scenario.start_s + 60:
+            pass
+        table = asked(node)
+        controls, decisions = await verify(made, table)
+        if lie is not None:
+            lie(node)
+        while await made.step() < made.network.scenario.start_s + 120:
+            pass
+        while grid.decode_indication(*await next_of(queue)).source_time_ns < to_ns(made.network.now_s):
+            pass
+        async with asyncio.timeout(5):
+            while not decisions and controls.verification.agreed == 0:
+                await asyncio.sleep(0.005)
+        if lie is None:
+            assert decisions == []
+            assert controls.verification.agreed >= 1
+        else:
+            (told,) = decisions
+            assert told.reason.code == "EFFECT_NOT_SEEN"
+            assert told.reason.details["parameter"].endswith(parameter)
+            assert set(told.keys) <= {f"{table.kind} {name} {column}" for name in table.ids for column in table.columns}
+        filling.cancel()
+        await asyncio.gather(filling, return_exceptions=True)
+
+
+async def test_agents_battery_that_is_full_keeps_its_set_point_and_is_not_told():
+    async with house(plain(nodes=[GRID_NODE], duration_s=180, grid_step_s=60, windows=[])) as made:
+        node = made.network.nodes[NODE]
+        queue, filling = made.subscribe(GRID, grid.encode_trigger(60_000), grid.encode_action())
+        await made.admitted(1)
+        await made.step()
+        fleet = node.parts.residential.fleet
+        fleet._physics.battery_soc[:] = np.where(fleet.devices.battery_kwh > 0, 0.9999, 0.0)
+        table = home_asked(node)
+        controls, decisions = await verify(made, table)
+        await made.step()
+        for _ in range(2):
+            report = grid.decode_indication(*await next_of(queue))
+        power = report.tables["home_report"]["battery_kw"][fleet.ids.index(table.ids[0])]
+        assert power < 0.5 * table["battery_kw"][0]
+        async with asyncio.timeout(5):
+            while controls.verification.watches(NODE, grid.OID):
+                await asyncio.sleep(0.005)
+        assert (controls.verification.agreed, decisions) == (10, [])
         filling.cancel()
         await asyncio.gather(filling, return_exceptions=True)

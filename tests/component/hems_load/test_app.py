@@ -17,6 +17,7 @@ from ric.errors import TwinRicError
 from ric.links import Links
 from ric.pb.twinric.bus.v1.record_pb2 import DecisionRecord
 from ric.runtime import AppRuntime
+from ric.schemas import GRID_SCHEMAS
 from ric.telemetry import Metrics
 from xapps.hems_load.app import HemsLoadApp
 from xapps.hems_load.config import HemsConfig
@@ -61,7 +62,7 @@ class Peer:
 
     def report(self, minute):
         end_s = START_S + 60 * minute
-        tables = {t.kind: t for part in self.parts.parts for t in part.step(end_s, 60)}
+        tables = {t.kind: t for part in self.parts.parts for t in part.step(end_s, 60) if t.kind in GRID_SCHEMAS}
         self.handler(NODE, *grid.encode_indication(grid.GridReport(NODE, to_ns(end_s), tables)))
         return to_ns(end_s)
 

@@ -88,7 +88,7 @@ class House:
             now_s = round(self.clock.now_s() + dt_s, 3)
             tables = self.function.microgrids.step(now_s, dt_s)
             await self.clock.advance_to(now_s)
-            report = GridReport(NODE.e2_node_id, to_ns(now_s), {table.kind: table for table in tables})
+            report = GridReport(NODE.e2_node_id, to_ns(now_s), {table.kind: table for table in tables[:2]})
             header, message = grid.encode_indication(report)
             for request in list(self.node.subscriptions):
                 await self.node.indicate(request, grid.RAN_FUNCTION_ID, 0, header, message)
@@ -106,7 +106,7 @@ class House:
             alarms.append(record_pb2.Alarm.FromString(message.value))
 
     def shares(self) -> np.ndarray:
-        report, _ = self.function.microgrids.report()
+        report = self.function.microgrids.report()[0]
         return report["dg_power_kw"] / report["rated_kw"]
 
 

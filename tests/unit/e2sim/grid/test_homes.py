@@ -8,7 +8,7 @@ import pytest
 from e2sim.grid.homes import SET_POINTS, HomeFleet
 from ric.columns import Table, decode_table, encode_table
 from ric.errors import TwinRicError
-from ric.schemas import GRID_SCHEMAS
+from ric.schemas import GRID_SCHEMAS, IN_FORCE_SCHEMAS
 
 START_S = dt.datetime(2016, 4, 12, 11, tzinfo=dt.UTC).timestamp()
 
@@ -130,10 +130,12 @@ def test_home_day_without_apps_is_comfortable_and_charges_its_cars(homes):
 
 def test_home_reports_are_valid_tables(homes):
     tables = homes.step(START_S + 60, 60)
-    assert [table.kind for table in tables] == ["home_report", "home_static", "appliance_report"]
+    assert [table.kind for table in tables] == [
+        "home_report", "home_static", "home_in_force", "appliance_report", "appliance_in_force",
+    ]  # fmt: skip
     for table in tables:
-        again = decode_table(encode_table(table), GRID_SCHEMAS, "E2")
-        assert again.ids == (homes.appliances.ids if table.kind == "appliance_report" else homes.ids)
+        again = decode_table(encode_table(table), {**GRID_SCHEMAS, **IN_FORCE_SCHEMAS}, "E2")
+        assert again.ids == (homes.appliances.ids if table.kind.startswith("appliance") else homes.ids)
 
 
 def test_home_appliances_are_told_by_set_point_and_counted_at_the_meter(homes):

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from e2sim.grid.microgrids import LoadStep, Microgrids, MicrogridsConfig, generate_runs, reference_config
 from ric.columns import Table, decode_table, encode_table
 from ric.errors import TwinRicError
-from ric.schemas import GRID_SCHEMAS
+from ric.schemas import GRID_SCHEMAS, IN_FORCE_SCHEMAS
 
 START_S = 1_700_000_000.0
 
@@ -35,7 +35,7 @@ def run_reference(*, attack: bool, take_over: bool, until_s: float) -> dict[floa
             microgrids.attack(1)
         if take_over and step > 210:
             microgrids.apply(substitution(24 / 38, consensus=float(step > 250)), now_s + 1)
-        report, _ = microgrids.step(now_s, 0.1)
+        report = microgrids.step(now_s, 0.1)[0]
         if step % 10 == 0:
             reports[step / 10] = report
     return reports
@@ -85,14 +85,14 @@ def test_step_reports_pass_the_schemas_also_under_coarse_steps():
     microgrids = grid()
     microgrids.attack(2)
     for table in [*microgrids.step(START_S + 60, 60.0), *microgrids.step(START_S + 60.1, 0.1)]:
-        assert len(decode_table(encode_table(table), GRID_SCHEMAS, "E2")) == len(table)
+        assert len(decode_table(encode_table(table), {**GRID_SCHEMAS, **IN_FORCE_SCHEMAS}, "E2")) == len(table)
 
 
 def test_step_coarse_then_fine_starts_without_a_jump():
     config = MicrogridsConfig(load_noise=0.0, step_mean_s=0.0)
     microgrids = grid(config)
-    coarse, _ = microgrids.step(START_S + 60, 60.0)
-    fine, _ = microgrids.step(START_S + 60.1, 0.1)
+    coarse = microgrids.step(START_S + 60, 60.0)[0]
+    fine = microgrids.step(START_S + 60.1, 0.1)[0]
     for name in coarse.columns:
         assert fine[name] == pytest.approx(coarse[name], rel=1e-3, abs=1e-3)
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ric.columns import Table
+from ric.e2.observations import UNKNOWN_SPAN, Seen
 from ric.e2.service_models import SERVICE_MODELS, model_of, oid_of
 from ric.e2sm import ccc, grid, kpm
 from ric.errors import TwinRicError
@@ -50,13 +51,14 @@ def test_settings_of_a_model_without_structure_are_one() -> None:
 def test_verify_slices_in_force_in_any_order_passes() -> None:
     verify = model_of((ccc.NAME, ccc.VERSION)).verify
     wanted = (ratio(25), ratio(50, "1-000002"))
-    verify(ccc.encode_outcome(wanted), ccc.encode_outcome((*reversed(wanted), ratio(5, "1-000003"))))
+    outcome = ccc.encode_outcome((*reversed(wanted), ratio(5, "1-000003")))
+    assert verify(b"", {}, ccc.encode_outcome(wanted), outcome) == UNKNOWN_SPAN
 
 
 @pytest.mark.parametrize("in_force", [(ratio(20),), (ratio(25, "1-000002"),)], ids=["other share", "slice absent"])
 def test_verify_slices_not_in_force_is_refused(in_force: tuple[ccc.SliceRatio, ...]) -> None:
     with pytest.raises(TwinRicError, match="E2-UNVERIFIED slice 1-000001"):
-        model_of((ccc.NAME, ccc.VERSION)).verify(ccc.encode_outcome((ratio(25),)), ccc.encode_outcome(in_force))
+        CCC.verify(b"", {}, ccc.encode_outcome((ratio(25),)), ccc.encode_outcome(in_force))
 
 
 CCC = model_of((ccc.NAME, ccc.VERSION))
@@ -75,7 +77,7 @@ def test_slices_in_force_are_read_from_the_slice_rows_of_a_report() -> None:
     assert CCC.observed_in == kpm.OID
     observation = CCC.observe(*kpm.encode_indication(report))
     assert (observation.source_time_ns, observation.amounts) == (
-        10**18, {"slice 1-000001": 25.0, "slice 1-000002": 50.0},
+        10**18, {"slice 1-000001": Seen(25.0, 10**18), "slice 1-000002": Seen(50.0, 10**18)},
     )  # fmt: skip
     without = kpm.KpmReport("n", 10**18, 100, ("DRB.UEThpDl",), items, np.ones((1, 3)))
     assert CCC.observe(*kpm.encode_indication(without)).amounts == {}

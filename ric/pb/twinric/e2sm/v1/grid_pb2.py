@@ -25,25 +25,29 @@ _sym_db = _symbol_database.Default()
 from ric.pb.twinric.columns.v1 import columns_pb2 as twinric_dot_columns_dot_v1_dot_columns__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atwinric/e2sm/v1/grid.proto\x12\x0ftwinric.e2sm.v1\x1a twinric/columns/v1/columns.proto\",\n\x10GridEventTrigger\x12\x18\n\x10report_period_ms\x18\x01 \x01(\r\"%\n\x14GridActionDefinition\x12\r\n\x05kinds\x18\x01 \x03(\t\"B\n\x14GridIndicationHeader\x12\x16\n\x0esource_time_ns\x18\x01 \x01(\x06\x12\x12\n\ne2_node_id\x18\x02 \x01(\t\"B\n\x15GridIndicationMessage\x12)\n\x06tables\x18\x01 \x03(\x0b\x32\x19.twinric.columns.v1.Table\"I\n\x11GridControlHeader\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x16\n\x0evalid_until_ns\x18\x02 \x01(\x06\x12\x0e\n\x06reason\x18\x03 \x01(\t\"C\n\x12GridControlMessage\x12-\n\nset_points\x18\x01 \x01(\x0b\x32\x19.twinric.columns.v1.Table\"A\n\x12GridControlOutcome\x12+\n\x08in_force\x18\x01 \x01(\x0b\x32\x19.twinric.columns.v1.Tableb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atwinric/e2sm/v1/grid.proto\x12\x0ftwinric.e2sm.v1\x1a twinric/columns/v1/columns.proto\",\n\x10GridEventTrigger\x12\x18\n\x10report_period_ms\x18\x01 \x01(\r\"%\n\x14GridActionDefinition\x12\r\n\x05kinds\x18\x01 \x03(\t\"\xd7\x01\n\x14GridIndicationHeader\x12\x16\n\x0esource_time_ns\x18\x01 \x01(\x06\x12\x12\n\ne2_node_id\x18\x02 \x01(\t\x12Y\n\x13\x63ollection_start_ns\x18\x03 \x03(\x0b\x32<.twinric.e2sm.v1.GridIndicationHeader.CollectionStartNsEntry\x1a\x38\n\x16\x43ollectionStartNsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x06:\x02\x38\x01\"o\n\x15GridIndicationMessage\x12)\n\x06tables\x18\x01 \x03(\x0b\x32\x19.twinric.columns.v1.Table\x12+\n\x08in_force\x18\x02 \x03(\x0b\x32\x19.twinric.columns.v1.Table\"I\n\x11GridControlHeader\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x16\n\x0evalid_until_ns\x18\x02 \x01(\x06\x12\x0e\n\x06reason\x18\x03 \x01(\t\"C\n\x12GridControlMessage\x12-\n\nset_points\x18\x01 \x01(\x0b\x32\x19.twinric.columns.v1.Table\"A\n\x12GridControlOutcome\x12+\n\x08in_force\x18\x01 \x01(\x0b\x32\x19.twinric.columns.v1.Tableb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ric.pb.twinric.e2sm.v1.grid_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_GRIDINDICATIONHEADER_COLLECTIONSTARTNSENTRY']._loaded_options = None
+  _globals['_GRIDINDICATIONHEADER_COLLECTIONSTARTNSENTRY']._serialized_options = b'8\001'
   _globals['_GRIDEVENTTRIGGER']._serialized_start=81
   _globals['_GRIDEVENTTRIGGER']._serialized_end=125
   _globals['_GRIDACTIONDEFINITION']._serialized_start=127
   _globals['_GRIDACTIONDEFINITION']._serialized_end=164
-  _globals['_GRIDINDICATIONHEADER']._serialized_start=166
-  _globals['_GRIDINDICATIONHEADER']._serialized_end=232
-  _globals['_GRIDINDICATIONMESSAGE']._serialized_start=234
-  _globals['_GRIDINDICATIONMESSAGE']._serialized_end=300
-  _globals['_GRIDCONTROLHEADER']._serialized_start=302
-  _globals['_GRIDCONTROLHEADER']._serialized_end=375
-  _globals['_GRIDCONTROLMESSAGE']._serialized_start=377
-  _globals['_GRIDCONTROLMESSAGE']._serialized_end=444
-  _globals['_GRIDCONTROLOUTCOME']._serialized_start=446
-  _globals['_GRIDCONTROLOUTCOME']._serialized_end=511
+  _globals['_GRIDINDICATIONHEADER']._serialized_start=167
+  _globals['_GRIDINDICATIONHEADER']._serialized_end=382
+  _globals['_GRIDINDICATIONHEADER_COLLECTIONSTARTNSENTRY']._serialized_start=326
+  _globals['_GRIDINDICATIONHEADER_COLLECTIONSTARTNSENTRY']._serialized_end=382
+  _globals['_GRIDINDICATIONMESSAGE']._serialized_start=384
+  _globals['_GRIDINDICATIONMESSAGE']._serialized_end=495
+  _globals['_GRIDCONTROLHEADER']._serialized_start=497
+  _globals['_GRIDCONTROLHEADER']._serialized_end=570
+  _globals['_GRIDCONTROLMESSAGE']._serialized_start=572
+  _globals['_GRIDCONTROLMESSAGE']._serialized_end=639
+  _globals['_GRIDCONTROLOUTCOME']._serialized_start=641
+  _globals['_GRIDCONTROLOUTCOME']._serialized_end=706
 # @@protoc_insertion_point(module_scope)

@@ -67,19 +67,45 @@ Global___GridActionDefinition: _TypeAlias = GridActionDefinition  # noqa: Y015
 class GridIndicationHeader(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class CollectionStartNsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     SOURCE_TIME_NS_FIELD_NUMBER: _builtins.int
     E2_NODE_ID_FIELD_NUMBER: _builtins.int
+    COLLECTION_START_NS_FIELD_NUMBER: _builtins.int
     source_time_ns: _builtins.int
     e2_node_id: _builtins.str
+    @_builtins.property
+    def collection_start_ns(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """by kind of table: start of the period that its means are over"""
+
     def __init__(
         self,
         *,
         source_time_ns: _builtins.int = ...,
         e2_node_id: _builtins.str = ...,
+        collection_start_ns: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["e2_node_id", b"e2_node_id", "source_time_ns", b"source_time_ns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_start_ns", b"collection_start_ns", "e2_node_id", b"e2_node_id", "source_time_ns", b"source_time_ns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -90,16 +116,24 @@ class GridIndicationMessage(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TABLES_FIELD_NUMBER: _builtins.int
+    IN_FORCE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def tables(self) -> _containers.RepeatedCompositeFieldContainer[_columns_pb2.Table]: ...
+    @_builtins.property
+    def in_force(self) -> _containers.RepeatedCompositeFieldContainer[_columns_pb2.Table]:
+        """What decided over the devices of the tables above: "home_in_force" beside "home_report", and so on. The RIC tells
+        by them whether a control took effect; a node that leaves them out is not checked.
+        """
+
     def __init__(
         self,
         *,
         tables: _abc.Iterable[_columns_pb2.Table] | None = ...,
+        in_force: _abc.Iterable[_columns_pb2.Table] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["tables", b"tables"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["in_force", b"in_force", "tables", b"tables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -155,7 +189,7 @@ Global___GridControlMessage: _TypeAlias = GridControlMessage  # noqa: Y015
 
 @_typing.final
 class GridControlOutcome(_message.Message):
-    """The values now in force, with the same ids and columns as the request."""
+    """The values now in force, with the same ids and columns as the request; `source_time_ns` says since when."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
