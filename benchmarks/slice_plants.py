@@ -11,16 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2sim.ran.catalogue import CATALOGUE, DEFAULT_TERMINALS
-from e2sim.ran.plant import PlantSettings, PlantState, serve
+from e2sim.ran.plant import PlantSettings, PlantState, SharedLinks, pass_shared_links, serve
 from e2sim.ran.situations import SITUATIONS, PeriodLoad, PlantTraffic
+from xapps.slice_bandwidth.calibration import Served, calibrated
 from xapps.slice_bandwidth.environment import TAIL, VectorSliceEnv
-from xapps.slice_bandwidth.model import SLICES, Prediction
+from xapps.slice_bandwidth.model import SLICES, LinkModel, Prediction
 from xapps.slice_bandwidth.policy import SlicePolicy
 from xapps.slice_bandwidth.policy_draws import PolicyBatch, policies_like
 from xapps.slice_bandwidth.state import HISTORY
 from xapps.slice_bandwidth.traffic import TrafficBatch
 
-__all__ = ["RecordedEnv", "SituationEnv", "catalogue_policy", "recorded_loads", "tightest_ms"]
+__all__ = ["CoupledSituationEnv", "RecordedEnv", "SituationEnv", "catalogue_policy", "recorded_loads", "tightest_ms"]
 
 Floats = NDArray[np.float64]
 
@@ -39,10 +40,10 @@ def catalogue_policy() -> SlicePolicy:
 class SituationEnv(VectorSliceEnv):
     """Nodes of the simulator in one named situation: arrivals burst by burst, delays as its queues measure them."""
 
-    def __init__(self, situation: str, number: int, steps: int) -> None:
+    def __init__(self, situation: str, number: int, steps: int, *, cells: int = 1) -> None:
         self.situation_name = situation
         self.plant = PlantSettings(encryption=SITUATIONS[situation].encryption)
-        super().__init__(number, steps, random_policies=False, period_s=0.1)
+        super().__init__(number, steps, random_policies=False, period_s=0.1, cells=cells)
 
     def _draw(self, generator: np.random.Generator) -> None:
         number, periods = self.number, self.steps + HISTORY + TAIL
@@ -61,6 +62,7 @@ class SituationEnv(VectorSliceEnv):
     def _serve(self, step: int, slots: NDArray[np.int64]) -> Prediction:
         load = self.loads[step]
         self.plant_state, stats = serve(self.plant_state, load.arrivals_mbit, load.burst_mbit, slots, self.plant)
+        self._stats = stats
         if step >= HISTORY:
             self.longest_ms.append(stats.delay_max_ms)
         return Prediction(stats.delay_ms, stats.jitter_ms, stats.backlog_mbit)
@@ -69,6 +71,33 @@ class SituationEnv(VectorSliceEnv):
         super()._put_in_force(step, slots)
         # Nobody knows a link that these queues follow exactly: oracles plan with what was measured of it until then.
         self.link = self.believed
+
+
+class CoupledSituationEnv(SituationEnv):
+    """As :class:`SituationEnv`, and every `cells` nodes share an aggregation link as the simulator has it."""
+
+    def __init__(self, situation: str, number: int, steps: int, cells: int, share: float) -> None:
+        """The shared link has `share` of the rate of its nodes' links together."""
+        self.share = share
+        super().__init__(situation, number, steps, cells=cells)
+
+    def _draw(self, generator: np.random.Generator) -> None:
+        super()._draw(generator)
+        groups = self.number // self.cells
+        rate = self.share * self.cells * self.plant.calendar_slots * self.plant.slot_mbps
+        self.shared_mbps = np.full(groups, rate)
+        self._links = SharedLinks(np.repeat(np.arange(groups), self.cells), self.shared_mbps)
+        self._own = LinkModel(*(np.tile(value, (self.number, 1)) for value in vars(LinkModel()).values()))
+
+    def _pass_shared(self, own: Prediction, offered: Floats, before: Floats, slots: NDArray[np.int64]) -> Prediction:
+        served = Served(offered, before, slots, self.period_s[:, None], own.delay_ms, own.jitter_ms)
+        self._own = calibrated(self._own, served)
+        self.shared_mbit, stats = pass_shared_links(self.shared_mbit, self._stats, self._links)
+        return Prediction(stats.delay_ms, stats.jitter_ms, stats.backlog_mbit)
+
+    def _put_in_force(self, step: int, slots: NDArray[np.int64]) -> None:
+        super()._put_in_force(step, slots)
+        self.link = self._own  # the joint oracle adds the shared link's waits itself
 
 
 class RecordedEnv(VectorSliceEnv):

@@ -33,8 +33,21 @@ SHORT_RUNS = {
     "e3_loop": (["--windows", "400"], {"p50_ms", "p99_ms", "p999_ms", "ratio_vs_bare_zeromq"}),
     "slice_decision": (["--decisions", "50"], {"p50_ms", "p99_ms", "cpu_p50_ms"}),
     "slice_rl": (
-        ["--seeds", "2", "--nodes", "2", "--periods", "6", "--decisions", "20", "--suites", "default_policy", "fault"],
-        {"gap_closed", "gap_closed_simulator_fault", "p99_ms", "train_min"},
+        [
+            "--seeds",
+            "2",
+            "--nodes",
+            "2",
+            "--periods",
+            "6",
+            "--decisions",
+            "20",
+            "--suites",
+            "default_policy",
+            "fault",
+            "coupled",
+        ],
+        {"gap_closed", "gap_closed_simulator_fault", "gap_closed_coupled", "p99_ms", "train_min"},
     ),
     "slice_env": (["--nodes", "256", "--periods", "3"], {"env_steps_per_s", "ratio_vs_one_by_one"}),
     "slice_fault": (

@@ -83,6 +83,8 @@ class SliceBandwidthApp(App[SliceBandwidthConfig, SlicePolicy, FleetState, Fleet
         self.runtime.follow_e2((dapp.NAME, dapp.VERSION), trigger=b"", action=b"", handler=self._on_alarm)
 
     def _on_report(self, e2_node_id: str, header: bytes, message: bytes) -> int | None:
+        if not self.config.serves(e2_node_id):
+            return None
         report = kpm.decode_indication(header, message)
         window = self.windows.setdefault(e2_node_id, NodeWindow(e2_node_id, self.link))
         if not window.add_report(report):
@@ -92,6 +94,8 @@ class SliceBandwidthApp(App[SliceBandwidthConfig, SlicePolicy, FleetState, Fleet
         return report.source_time_ns
 
     def _on_alarm(self, e2_node_id: str, header: bytes, message: bytes) -> int | None:
+        if not self.config.serves(e2_node_id):
+            return None
         report = dapp.decode_indication(header, message)
         if report.alarm.application not in self.config.alarm_applications:
             return None

@@ -65,7 +65,7 @@ class Thresholds:
     target: float
 
 
-THRESHOLDS = Thresholds(0.9, 0.6, 0.7)
+THRESHOLDS = Thresholds(1.0, 0.92, 0.95)
 """The best of a grid on training seeds (`python -m benchmarks.slice_rl --tune`)."""
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ric.app_spec import AppConfig
 
@@ -34,3 +35,17 @@ class SliceBandwidthConfig(AppConfig):
     """Size of a burst that arrives at once, per slice [Mbit], for the analytic queue."""
     buffer_mbit: tuple[float, float, float] = (2_500.0, 2_500.0, 2_500.0)
     """Backlog at which the slice's queue drops [Mbit], for the analytic queue."""
+    partitions: int = Field(default=1, ge=1, le=1_000)
+    """How many instances of the app share the nodes between them [1], 1..1,000."""
+    partition: int = Field(default=0, ge=0, le=999)
+    """Which share of the nodes this instance serves [1], 0 up to partitions - 1."""
+
+    def serves(self, e2_node_id: str) -> bool:
+        """True for the nodes of this instance's partition: each node is in exactly one, wherever that is asked."""
+        return zlib.crc32(e2_node_id.encode()) % self.partitions == self.partition
+
+    @model_validator(mode="after")
+    def _is_a_partition(self) -> SliceBandwidthConfig:
+        if self.partition >= self.partitions:
+            raise ValueError(f"partition below partitions ({self.partitions})")
+        return self

@@ -40,13 +40,13 @@ class Settings:
     steps: int = 40
     forecast_iterations: int = 300
     imitation_iterations: int = 30
-    ppo_iterations: int = 220
+    ppo_iterations: int = 80
     width: int = 64
     epochs: int = 2
     minibatch: int = 512
     learning_rate: float = 1e-3
     averaging: float = 0.97
-    ppo_learning_rate: float = 5e-4
+    ppo_learning_rate: float = 3e-4
     discount: float = 0.95
     gae: float = 0.9
     clip: float = 0.2

@@ -64,7 +64,7 @@ class Peer:
             )
         )
 
-    def report(self, step, load_mbps, period_ms=100):
+    def report(self, step, load_mbps, period_ms=100, node=NODE):
         items = tuple(kpm.KpmItem("", name) for name in S_NSSAI)
         volume = np.array(load_mbps) * period_ms / 1e3
         rows = {
@@ -75,8 +75,8 @@ class Peer:
         values = np.array([np.asarray(rows.get(name, np.ones(3)), dtype=float) for name in MEASUREMENT_NAMES])
         values[MEASUREMENT_NAMES.index("TWINRIC.QueueDl")] = 0.0
         time_ns = START_S * 10**9 + step * period_ms * 1_000_000
-        report = kpm.KpmReport(NODE, time_ns, period_ms, MEASUREMENT_NAMES, items, values)
-        self.handlers[kpm.NAME](NODE, *kpm.encode_indication(report))
+        report = kpm.KpmReport(node, time_ns, period_ms, MEASUREMENT_NAMES, items, values)
+        self.handlers[kpm.NAME](node, *kpm.encode_indication(report))
 
     def alarm(self, step, severity=PERCEIVED_SEVERITY_CRITICAL, application="fault_alarm"):
         alarm = Alarm(managed_object="feeder/lv1/section/3", application=application,
@@ -281,3 +281,20 @@ async def test_app_garbage_is_refused_and_the_loop_goes_on():
             "twinric_inputs_refused_total", {"component": "slice_bandwidth", "code": "E2-MALFORMED"}
         )
         assert refused == 2
+
+
+async def test_app_instances_share_the_nodes_by_partition_and_answer_several_in_one_cycle():
+    nodes = [f"00101-e200000{number}" for number in range(1, 9)]
+    decided = []
+    for partition in (0, 1):
+        async with running({"mode": "rl"}, partitions=2, partition=partition) as bench:
+            await bench.clock.advance_to(START_S + 0.1)
+            for node in nodes:
+                bench.peer.report(1, CONGESTED, node=node)
+            record = await bench.decision()
+            names = {key.split("/")[0] for key in record.numbers if "/" in key}
+            decided.append(names)
+            assert record.numbers["moved_slots"] > 0
+    assert decided[0] | decided[1] == set(nodes)
+    assert not decided[0] & decided[1]
+    assert min(len(names) for names in decided) > 1

@@ -155,3 +155,24 @@ def test_decide_fleet_decides_only_what_is_due_and_tells_each_node_apart(make_st
     assert two.reason.code == "PROTECTION_FIRST"
     assert two.reason.numbers["n2/objective_after"] == one.reason.numbers["objective_after"]
     assert fleet_decision([]).reason.code == "NO_NODE"
+
+
+def test_decide_fleet_runs_the_networks_once_and_decides_as_one_by_one(make_state, untrained):
+    loads = ((8e3, 4e3, 9e3), (40e3, 3e3, 8e3), (6e3, 20e3, 12e3), (3e3, 3e3, 60e3))
+    nodes = tuple(make_state(load=load, node=f"n{k}") for k, load in enumerate(loads))
+    calls = []
+
+    def counted(rows):
+        calls.append(len(rows))
+        return untrained.actor(rows)
+
+    policy = SlicePolicy.layered([
+        SlicePolicy(slot_move_cost=0.01),
+        SlicePolicy.model_validate({"scope": {"e2_node_id": "n3"}, "monitoring": {"gamma": 0.01}}),
+    ])  # fmt: skip
+    fleet = FleetState(nodes, frozenset(node.e2_node_id for node in nodes))
+    made = decide_fleet(fleet, policy, replace(untrained, actor=counted))
+    assert calls == [len(nodes) * 63]
+    alone = [decide(node, policy, untrained) for node in nodes]
+    assert [node.slots.tolist() for node in made.nodes] == [node.slots.tolist() for node in alone]
+    assert len({tuple(node.slots) for node in made.nodes}) > 1
