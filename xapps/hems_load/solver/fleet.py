@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from xapps.hems_load.fleet_problem import Costs, FleetPlan, FleetProblem
 from xapps.hems_load.solver.blocks import Workspace, kept_rows, solve_homes
+from xapps.hems_load.solver.compiled import compiled
 from xapps.hems_load.solver.runs import choose_starts, run_load, smeared_load
 from xapps.hems_load.solver.settle import COST_PARTS, settle
-from xapps.hems_load.solver.storages import SEGMENTS, Storages, as_storages, device_names
+from xapps.hems_load.solver.storages import OVER, SEGMENTS, Storages, as_storages, device_names
 
 __all__ = ["Effort", "WarmStart", "project_plan", "solve_fleet"]
 
@@ -25,10 +26,6 @@ Ints = NDArray[np.int64]
 KINDS = ("battery", "ev", "heat_pump", "appliances")
 CHUNK = 256
 """Homes that a thread takes at a time: sixteen blocks, so that few lanes wait at the end."""
-
-
-HIGHEST_PRICE = 1e3
-"""Bound of the marginal prices that are kept [EUR/kWh]: far above every penalty."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +114,9 @@ class _Part:
     curtailed: Floats
     costs: Floats
     short: Floats
+    dearest: Floats
+    """(N, T) price of import beyond the contract, at which one more kWh can always be had; where nothing may flow the
+    solver's multiplier is any number, and is held to this."""
 
 
 def solve_fleet(
@@ -179,14 +179,25 @@ def _in_chunks(problem: FleetProblem, work: Callable[[_Job], _Part], threads: in
         for first in range(0, rows.size, CHUNK)
     ]
     assembly = _Assembly(problem, groups)
+
+    def finish(job: _Job) -> None:
+        assembly.add(job, work(job))
+
     if threads > 1 and len(jobs) > 1:
         with ThreadPoolExecutor(threads) as pool:
-            for part in pool.map(work, jobs):
-                assembly.add(part)
+            list(pool.map(finish, jobs))
     else:
         for job in jobs:
-            assembly.add(work(job))
+            finish(job)
     return assembly.plan(), assembly.warm
+
+
+@compiled
+def _place(values: Floats, rows: Ints, into: Floats) -> None:
+    """`values` (n, T) into the `rows` (n,) of `into` (N, T), while other threads run."""
+    for home in range(rows.size):
+        for t in range(into.shape[1]):
+            into[rows[home], t] = values[home, t]
 
 
 def _groups(problem: FleetProblem) -> list[tuple[Ints, tuple[str, ...]]]:
@@ -254,17 +265,12 @@ def _run(s: Storages, last: tuple[Singles, int] | None, effort: Effort) -> _Solu
 
 def _settled(chunk: _Chunk, s: Storages, solution: _Solution) -> _Part:
     n, homes, steps = s.low.shape
-    of = [np.flatnonzero(s.of == device) for device in range(n)]
-    boxes = np.array([(own[0], own[1] if own.size > 1 else -1) for own in of], dtype=np.int64).reshape(n, 2)
-    flows, states = np.empty((n, homes, steps)), np.zeros((n, homes, steps))
-    for device, (inlet, outlet) in enumerate(boxes.tolist()):
-        flows[device] = solution.power_kw[inlet - SEGMENTS] * np.abs(s.sigma[inlet])
-        if outlet >= 0:
-            flows[device] -= solution.power_kw[outlet - SEGMENTS] * np.abs(s.sigma[outlet])
-    net, curtailed = np.zeros((homes, steps)), np.zeros((homes, steps))
+    flows, states = np.empty((n, homes, steps)), np.empty((n, homes, steps))
+    net, curtailed = np.empty((homes, steps)), np.empty((homes, steps))
     costs, short = np.zeros((homes, COST_PARTS)), np.zeros((homes, n + 1))
-    settle(s, boxes, flows, states, net, curtailed, costs, short)
-    return _Part(chunk, solution, flows, states, net, curtailed, costs, short)
+    settle(s, s.first_box, solution.power_kw, flows, states, net, curtailed, costs, short)
+    dearest = s.cost[OVER] / s.hours
+    return _Part(chunk, solution, flows, states, net, curtailed, costs, short, dearest)
 
 
 RELAXED = {"battery": "BATTERY_BOUND_RELAXED", "ev": "EV_TARGET_RELAXED", "heat_pump": "COMFORT_RELAXED"}
@@ -290,7 +296,7 @@ class _Assembly:
         self._relaxed["CONTRACT_RELAXED"] = np.zeros(problem.homes)
         price = problem.fleet_price
         fleet = np.zeros(problem.steps) if price is None else np.broadcast_to(price, shape).mean(axis=0)
-        self._kept: dict[tuple[str, ...], list[Singles]] = {kinds: [] for _, kinds in groups}
+        self._kept: dict[tuple[str, ...], dict[int, Singles]] = {kinds: {} for _, kinds in groups}
         self._rows = {kinds: rows for rows, kinds in groups}
         taken = np.zeros(problem.homes, dtype=np.int64)
         self._warm = WarmStart({}, np.zeros(shape, np.float32), np.array(fleet), taken)
@@ -298,28 +304,33 @@ class _Assembly:
     @property
     def warm(self) -> WarmStart:
         """Where to start from next time."""
-        groups = {kinds: (self._rows[kinds], np.concatenate(parts)) for kinds, parts in self._kept.items()}
+        groups = {
+            kinds: (self._rows[kinds], np.concatenate([parts[first] for first in sorted(parts)]))
+            for kinds, parts in self._kept.items()
+        }
         return replace(self._warm, groups=groups)
 
-    def add(self, part: _Part) -> None:
-        """Take over one chunk; chunks of one group come in their order."""
-        chunk, columns = part.chunk, self._columns
-        # Where nothing may flow the multiplier is anything: it is held to what single precision can keep.
-        rows = chunk.rows
-        price = np.clip(part.solution.price / self._problem.hours, -HIGHEST_PRICE, HIGHEST_PRICE)
-        columns["net_kw"][rows], columns["curtailed"][rows], columns["price"][rows] = part.net, part.curtailed, price
+    def add(self, job: _Job, part: _Part) -> None:
+        """Take over one chunk, from any thread: chunks write to rows of their own."""
+        chunk, columns, rows = part.chunk, self._columns, job.rows
+        price = part.solution.price
+        price /= self._problem.hours
+        np.clip(price, -part.dearest, part.dearest, out=price)
+        for name, values in (("net_kw", part.net), ("curtailed", part.curtailed), ("price", price)):
+            _place(values, rows, columns[name])
         if chunk.starts is not None:
             self._starts[rows] = chunk.starts
             columns["shiftable_kw"][rows] = chunk.load_kw - self._problem.meter.load_kw[rows]
         self._costs[rows] = part.costs
         self._relaxed["CONTRACT_RELAXED"][rows] = part.short[:, -1]
         self._warm.price[rows], self._warm.newton_steps[rows] = price, part.solution.taken
-        self._kept[chunk.kinds].append(part.solution.kept)
+        self._kept[chunk.kinds][job.first] = part.solution.kept
         for n, name in enumerate(chunk.names):
             self._relaxed[RELAXED.get(name, "APPLIANCE_RELAXED")][rows] += part.short[:, n]
             if name in _COLUMNS:
                 power, state = _COLUMNS[name]
-                columns[power][rows], columns[state][rows] = part.flows[n], part.states[n]
+                _place(part.flows[n], rows, columns[power])
+                _place(part.states[n], rows, columns[state])
             else:
                 self._appliance_kw[rows, int(name.removeprefix("appliance_"))] = part.flows[n]
 

@@ -12,6 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xapps.hems_load.solver.compiled import compiled
+from xapps.hems_load.solver.layout import (
+    COST,
+    DRIFT,
+    GAIN,
+    KEEP,
+    LARGEST,
+    LARGEST_PRICE,
+    LEAST,
+    LEAST_PRICE,
+    MOST,
+    SEGMENTS,
+    SIGMA,
+    STORE_DATA,
+)
 
 __all__ = ["COST_PARTS", "settle"]
 
@@ -135,13 +149,13 @@ def _energy(s: Any, h: int, net: Array, costs: Array, short: Array) -> None:
 
 @compiled
 def _bounds(
-    state: Array, low: Array, high: Array, price_low: Array, price_high: Array, hours: Array, hard: bool
+    state: Array, low: tuple[Array, Array], high: tuple[Array, Array], hours: Array, hard: bool
 ) -> tuple[float, float]:
-    """Price of leaving the bounds, and by how much: summed where they are hard, times hours where they are a wish."""
+    """Price of leaving the bounds (each with its price), and by how much: summed where they are hard, times hours where they are a wish."""
     price, amount = 0.0, 0.0
     for t in range(state.size):
-        under, above = max(low[t] - state[t], 0.0), max(state[t] - high[t], 0.0)
-        price += price_low[t] * under + price_high[t] * above
+        under, above = max(low[0][t] - state[t], 0.0), max(state[t] - high[0][t], 0.0)
+        price += low[1][t] * under + high[1][t] * above
         amount += (under + above) * (1.0 if hard else hours[t])
     return price, amount
 
@@ -155,33 +169,67 @@ def _wear(power: Array, cost: Array) -> float:
 
 
 @compiled
-def _limits(s: Any, boxes: Any, i: int, h: int, most: Array, gain: Array, cost: Array) -> None:
-    """Power, gain and cost (2, T) of a storage's inlet and outlet; zero for none."""
-    for side in range(2):
-        j = boxes[i, side]
-        if j >= 0:
-            most[side] = s.high_kw[j, h] * np.abs(s.sigma[j, h])
-            gain[side], cost[side] = s.gain[j, h], s.cost[j, h]
+def _row(values: Array, varies: bool, row: Array) -> None:
+    """`values` (T,) into `row`; where they do not vary, the first of them."""
+    for t in range(row.size):
+        row[t] = values[t] if varies else values[0]
 
 
 @compiled
-def settle(s: Any, boxes: Any, flows: Array, states: Array, net: Array, cut: Array, costs: Array, short: Array) -> None:
-    """Hold the wanted `flows` (n, N, T) [kW, > 0 takes] of each home of `s` inside all limits, in place.
+def _limits(s: Any, j: int, h: int, most: Array, gain: Array, cost: Array) -> None:
+    """Power, gain and cost (T,) of box `j` of home `h`; no power where it is absent."""
+    varies = s.box_varies
+    _row(s.sigma[j, h], varies[SIGMA, j], most)
+    _row(s.high_kw[j, h], varies[MOST, j], cost)
+    for t in range(most.size):
+        most[t] = cost[t] * abs(most[t])
+    _row(s.gain[j, h], varies[GAIN, j], gain)
+    _row(s.cost[j, h], varies[COST, j], cost)
 
-    `boxes` (n, 2) inlet and outlet of each storage, -1 for none. Fills states (n, N, T), net and cut (N, T) [kW] at the
-    meter and curtailed, costs (N, 5) [EUR], short (N, n + 1) relaxed amounts, the meter's last.
+
+@compiled
+def _storage(s: Any, i: int, h: int, own: Array) -> None:
+    """Keep, drift, lower bound and price, upper bound and price (6, T) of storage `i` of home `h`."""
+    varies = s.store_varies
+    _row(s.keep[i, h], varies[KEEP, i], own[KEEP])
+    _row(s.drift[i, h], varies[DRIFT, i], own[DRIFT])
+    _row(s.low[i, h], varies[LEAST, i], own[LEAST])
+    _row(s.price_low[i, h], varies[LEAST_PRICE, i], own[LEAST_PRICE])
+    _row(s.high[i, h], varies[LARGEST, i], own[LARGEST])
+    _row(s.price_high[i, h], varies[LARGEST_PRICE, i], own[LARGEST_PRICE])
+
+
+@compiled
+def _wanted(at: Any, power: Array, i: int, h: int, most: Array, own: Array) -> None:
+    """Signed power that the boxes of storage `i` of home `h` ask for, none where a box is absent."""
+    for t in range(own.size):
+        own[t] = power[at[i] - SEGMENTS, h, t] if most[0, t] > 0.0 else 0.0
+        if at[i + 1] - at[i] > 1 and most[1, t] > 0.0:
+            own[t] -= power[at[i] + 1 - SEGMENTS, h, t]
+
+
+@compiled
+def settle(
+    s: Any, at: Any, power: Array, flows: Array, states: Array, net: Array, cut: Array, costs: Array, short: Array
+) -> None:
+    """Hold the wanted `power` (J - 4, N, T) [kW] of each home's boxes inside all limits.
+
+    `at` (n + 1,) first box of each storage. Fills flows (n, N, T) [kW, > 0 takes], states (n, N, T), net and cut (N, T)
+    [kW] at the meter and curtailed, costs (N, 5) [EUR], short (N, n + 1) relaxed amounts, the meter's last.
     """
     n, homes, steps = states.shape
     most, gain, cost = np.zeros((n, 2, steps)), np.zeros((n, 2, steps)), np.zeros((n, 2, steps))
-    own = np.zeros((n, steps))
+    own, bounds = np.zeros((n, steps)), np.zeros((n, STORE_DATA, steps))
     for h in range(homes):
         for i in range(n):
-            _limits(s, boxes, i, h, most[i], gain[i], cost[i])
-            own[i] = flows[i, h]
+            _storage(s, i, h, bounds[i])
+            for side in range(at[i + 1] - at[i]):
+                _limits(s, at[i] + side, h, most[i, side], gain[i, side], cost[i, side])
+            _wanted(at, power, i, h, most[i], own[i])
         for again in range(ROUNDS):
             net[h] = s.base_kw[h]
             for i in range(n):
-                keep, drift, low, high = s.keep[i, h], s.drift[i, h], s.low[i, h], s.high[i, h]
+                keep, drift, low, high = bounds[i, KEEP], bounds[i, DRIFT], bounds[i, LEAST], bounds[i, LARGEST]
                 _follow(own[i], most[i], gain[i], s.start[i, h], keep, drift, low, high, s.hard[i])
                 net[h] += own[i]
             if not _relieve(net[h], s.generation_kw[h], own, s.limit_kw[h], s.export_kw[h], again == 0):
@@ -190,10 +238,9 @@ def settle(s: Any, boxes: Any, flows: Array, states: Array, net: Array, cut: Arr
         _energy(s, h, net[h], costs[h], short[h])
         for i in range(n):
             flows[i, h] = own[i]
-            _states(own[i], gain[i], s.start[i, h], s.keep[i, h], s.drift[i, h], states[i, h])
-            price, amount = _bounds(
-                states[i, h], s.low[i, h], s.high[i, h], s.price_low[i, h], s.price_high[i, h], s.hours, s.hard[i]
-            )
+            _states(own[i], gain[i], s.start[i, h], bounds[i, KEEP], bounds[i, DRIFT], states[i, h])
+            low, high = (bounds[i, LEAST], bounds[i, LEAST_PRICE]), (bounds[i, LARGEST], bounds[i, LARGEST_PRICE])
+            price, amount = _bounds(states[i, h], low, high, s.hours, s.hard[i])
             costs[h, PENALTY if s.hard[i] else DISCOMFORT] += price
             short[h, i] += amount
             costs[h, WEAR] += _wear(own[i], cost[i])

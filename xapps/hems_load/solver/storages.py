@@ -33,7 +33,10 @@ PRICE_GAP = 1e-4
 
 
 class Storages(NamedTuple):
-    """Boxes (J, N, T), storages (n, N, T), in a problem of N homes; `of` (J,) is each box's storage, n for none."""
+    """Boxes (J, N, T), storages (n, N, T), in a problem of N homes; `of` (J,) is each box's storage, n for none.
+
+    Where `box_varies` or `store_varies` is false, the first step's number holds in all, and the others are not written.
+    """
 
     hours: Floats
     base_kw: Floats
@@ -72,7 +75,7 @@ class Storages(NamedTuple):
     curve: Floats
     """(N, T) rise of the import's price with its power [EUR/kW^2 over the step]."""
     box_varies: NDArray[np.bool_]
-    """(4, J) whether cost, sigma, gain, high_kw of each box differ from step to step; if not, the first tells all."""
+    """(4, J) whether cost, sigma, gain, high_kw of each box differ from step to step."""
     store_varies: NDArray[np.bool_]
     """(6, n) the same of keep, drift, low, price_low, high, price_high."""
 
@@ -131,8 +134,12 @@ def as_storages(problem: FleetProblem, load_kw: Floats) -> Storages:
     varies = np.zeros((len(PER_STEP), len(devices)), dtype=np.bool_)
     for row, (name, values) in enumerate(per_step.items()):
         for n, own in enumerate(devices):
-            values[n] = getattr(own, name)
-            varies[row, n] = _varies(getattr(own, name))
+            value = getattr(own, name)
+            varies[row, n] = _varies(value)
+            if varies[row, n]:
+                values[n] = value
+            else:
+                values[n, :, :1] = value
     return Storages(
         hours=hours, base_kw=load_kw - generation, of=of, high_kw=made.high, cost=made.cost, sigma=made.sigma,
         gain=made.gain, hard=np.array([device.hard for device in devices], dtype=bool),
@@ -180,26 +187,27 @@ class _Boxes:
         An absent one becomes a box of 1 kW that costs and moves nothing, so that no bounds meet.
         """
         limit, tariff, per_kwh = values
-        self.high[j] = limit
         absent = limit <= LEAST_KW
-        uneven = bool(np.any(hours != hours[0]))
-        for into, factor in ((self.cost[j], tariff), (self.gain[j], per_kwh)):
-            if factor.ndim == 0 and factor == 0.0:
-                into[:] = 0.0
-            else:
-                np.multiply(hours, factor, out=into)
-        self.sigma[j] = sign
         some = bool(absent.any())
-        if some:
-            for into, value in ((self.high[j], 1.0), (self.cost[j], 0.0), (self.sigma[j], 0.0), (self.gain[j], 0.0)):
-                np.copyto(into, value, where=absent)
         moves = some and _varies(limit)
-        free = tariff.ndim == 0 and tariff == 0.0
-        flat = per_kwh.ndim == 0 and per_kwh == 0.0
-        self.varies[:, j] = (
-            not free and (moves or uneven or _varies(tariff)), moves,
-            not flat and (moves or uneven or _varies(per_kwh)), _varies(limit),
-        )  # fmt: skip
+        uneven = bool(np.any(hours != hours[0]))
+        parts = (
+            (self.cost, tariff, 0.0, hours),
+            (self.sigma, np.asarray(sign), 0.0, None),
+            (self.gain, per_kwh, 0.0, hours),
+            (self.high, limit, 1.0, None),
+        )
+        for part, (into, value, if_absent, factor) in enumerate(parts):
+            zero = value.ndim == 0 and value == 0.0
+            varies = not zero and (_varies(value) or moves or (uneven and factor is not None))
+            own = into[j] if varies else into[j, :, :1]
+            if factor is None:
+                own[:] = value
+            else:
+                np.multiply(factor if varies else factor[:1], value, out=own)
+            if some and not zero:
+                np.copyto(own, if_absent, where=absent)
+            self.varies[part, j] = varies
 
 
 def _devices(problem: FleetProblem) -> list[_Device]:
