@@ -112,16 +112,18 @@ def _preferences(
 ) -> list[NDArray[np.floating]]:
     """How much each node's mode prefers each split, (525,) per node."""
     modes = [deciding_mode(policy.mode, state.period_s) for state, policy in zip(states, policies, strict=True)]
-    out: list[NDArray[np.floating]] = [static_split()] * len(states)
-    for k in (k for k, mode in enumerate(modes) if mode is Mode.GRADIENT):
-        out[k] = gradient_transfer(situation_of(states[k]), limits_of(policies[k]), states[k].link)
+    out: dict[int, NDArray[np.floating]] = {}
+    for k, mode in enumerate(modes):
+        if mode is Mode.STATIC:
+            out[k] = static_split()
+        elif mode is Mode.GRADIENT:
+            out[k] = gradient_transfer(situation_of(states[k]), limits_of(policies[k]), states[k].link)
     for mode in (Mode.RL, Mode.ORACLE):
         rows = [k for k, held in enumerate(modes) if held is mode]
         if rows:
             made = _learned_preferences(mode, [states[k] for k in rows], [policies[k] for k in rows], learned)
-            for k, preference in zip(rows, made, strict=True):
-                out[k] = preference
-    return out
+            out |= dict(zip(rows, made, strict=True))
+    return [out[k] for k in range(len(states))]
 
 
 def _learned_preferences(

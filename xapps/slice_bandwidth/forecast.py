@@ -7,6 +7,7 @@ expected cost of a split needs each slice's own distribution and nothing of how 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -132,10 +133,10 @@ def foresee(
     `link` is one for all, or has the leading axes (...) of the loads.
     """
     count, lead = len(loads[0]), queue_mbit.shape[:-1]
-    number = int(np.prod(lead))
+    number = math.prod(lead)
 
     def flat(value: Any, *shape: int) -> Any:
-        if value.shape != (*lead, *shape):
+        if value.size != number * math.prod(shape):
             value = np.ascontiguousarray(np.broadcast_to(value, (*lead, *shape)))
         return value.reshape(number, *shape)
 
