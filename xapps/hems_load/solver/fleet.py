@@ -59,12 +59,11 @@ class WarmStart:
 
 
 class _Solution(NamedTuple):
-    """What the compiled code leaves, homes of one chunk: power of the devices' boxes, price, steps, kept iterates."""
+    """What the compiled code leaves, homes of one chunk: power of the devices' boxes, price, steps."""
 
     power_kw: Floats
     price: Floats
     taken: Ints
-    kept: Singles
 
 
 class _Job(NamedTuple):
@@ -131,8 +130,9 @@ def solve_fleet(
     if warm is not None and warm.price.shape != (problem.homes, problem.steps):
         warm = None
 
-    def solve(chunk: _Job) -> _Part:
-        return _solve_chunk(problem, chunk, warm, shift_steps, effort)
+    def solve(chunk: _Job, kept: Singles) -> _Part:
+        last = None if warm is None else (warm, shift_steps)
+        return _solve_chunk(problem, chunk, last, kept, effort)
 
     return _in_chunks(problem, solve, effort.threads)
 
@@ -143,7 +143,7 @@ def project_plan(problem: FleetProblem, wanted: FleetPlan, *, threads: int = 2) 
     Powers inside their limits, storages inside their bounds, export inside its limit by curtailment. Idempotent.
     """
 
-    def settle_chunk(chunk: _Job) -> _Part:
+    def settle_chunk(chunk: _Job, _: Singles) -> _Part:
         home = _Chunk.of(problem, chunk, wanted.shiftable_start[chunk.rows])
         storages = as_storages(home.problem, home.load_kw)
         boxes, power = [], np.zeros((storages.of.size - SEGMENTS, *home.load_kw.shape))
@@ -152,9 +152,8 @@ def project_plan(problem: FleetProblem, wanted: FleetPlan, *, threads: int = 2) 
             is_outlet = device in boxes
             boxes.append(device)
             power[box] = np.maximum(-flows[device] if is_outlet else flows[device], 0)
-        kept = np.zeros((chunk.rows.size, 0, 0), dtype=np.float32)
         price = wanted.marginal_price[chunk.rows] * problem.hours
-        return _settled(home, storages, _Solution(power, price, np.zeros(chunk.rows.size, dtype=np.int64), kept))
+        return _settled(home, storages, _Solution(power, price, np.zeros(chunk.rows.size, dtype=np.int64)))
 
     plan, _ = _in_chunks(problem, settle_chunk, threads)
     return plan
@@ -171,7 +170,9 @@ def _flows(plan: FleetPlan, chunk: _Chunk) -> list[Floats]:
     ]
 
 
-def _in_chunks(problem: FleetProblem, work: Callable[[_Job], _Part], threads: int) -> tuple[FleetPlan, WarmStart]:
+def _in_chunks(
+    problem: FleetProblem, work: Callable[[_Job, Singles], _Part], threads: int
+) -> tuple[FleetPlan, WarmStart]:
     groups = _groups(problem)
     jobs = [
         _Job(rows[first : first + CHUNK], kinds, first)
@@ -181,7 +182,7 @@ def _in_chunks(problem: FleetProblem, work: Callable[[_Job], _Part], threads: in
     assembly = _Assembly(problem, groups)
 
     def finish(job: _Job) -> None:
-        assembly.add(job, work(job))
+        assembly.add(job, work(job, assembly.kept(job)))
 
     if threads > 1 and len(jobs) > 1:
         with ThreadPoolExecutor(threads) as pool:
@@ -218,21 +219,24 @@ def _groups(problem: FleetProblem) -> list[tuple[Ints, tuple[str, ...]]]:
     ]
 
 
-def _solve_chunk(fleet: FleetProblem, job: _Job, warm: WarmStart | None, shift: int, effort: Effort) -> _Part:
+def _solve_chunk(
+    fleet: FleetProblem, job: _Job, warm: tuple[WarmStart, int] | None, kept: Singles, effort: Effort
+) -> _Part:
+    """Solve and settle one chunk, from the last solution and the steps since then; leaves its iterates in `kept`."""
     chunk = _Chunk.of(fleet, job)
     runs, hours = chunk.problem.shiftable, chunk.problem.hours
-    known = None if warm is None else _kept(warm, job)
-    last = None if known is None else (known, shift)
+    known = None if warm is None else _kept(warm[0], job)
+    last = None if warm is None or known is None else (known, warm[1])
     if runs is not None and runs.power_kw.any():
         if warm is not None:
-            price = _shifted(warm.price[job.rows], shift).astype(np.float64)
+            price = _shifted(warm[0].price[job.rows], warm[1]).astype(np.float64)
         else:
             guess = as_storages(chunk.problem, chunk.load_kw + smeared_load(runs, hours))
-            rough = _run(guess, last, replace(effort, gap_eur=effort.kept_gap_eur))
-            last, price = (rough.kept, 0), rough.price / hours
+            rough = _run(guess, last, kept, replace(effort, gap_eur=effort.kept_gap_eur))
+            last, price = (kept, 0), rough.price / hours
         chunk = chunk.with_runs(choose_starts(runs, hours, price))
     storages = as_storages(chunk.problem, chunk.load_kw)
-    return _settled(chunk, storages, _run(storages, last, effort))
+    return _settled(chunk, storages, _run(storages, last, kept, effort))
 
 
 def _kept(warm: WarmStart, job: _Job) -> Singles | None:
@@ -248,11 +252,10 @@ def _shifted(values: Singles, shift: int) -> Singles:
     return np.asarray(np.take(values, np.minimum(np.arange(steps) + shift, steps - 1), axis=-1))
 
 
-def _run(s: Storages, last: tuple[Singles, int] | None, effort: Effort) -> _Solution:
-    """Solve from the iterates and the number of steps since then in `last`, or from none."""
-    n, homes, steps = s.low.shape
+def _run(s: Storages, last: tuple[Singles, int] | None, kept: Singles, effort: Effort) -> _Solution:
+    """Solve from the iterates and the number of steps since then in `last`, or from none; new ones go to `kept`."""
+    _, homes, steps = s.low.shape
     boxes = s.of.size
-    kept = np.empty((homes, kept_rows(n), steps), dtype=np.float32)
     shift, mu = -1, effort.cold_mu
     if last is not None:
         kept[:], shift, mu = last[0], last[1], effort.warm_mu
@@ -260,7 +263,7 @@ def _run(s: Storages, last: tuple[Singles, int] | None, effort: Effort) -> _Solu
     taken = np.zeros(homes, dtype=np.int64)
     work, gaps = Workspace.of(s), np.array([effort.gap_eur, effort.kept_gap_eur])
     solve_homes(s, work, s.first_box, kept, shift, effort.most_steps, gaps, mu, power, price, taken)
-    return _Solution(power, price, taken, kept)
+    return _Solution(power, price, taken)
 
 
 def _settled(chunk: _Chunk, s: Storages, solution: _Solution) -> _Part:
@@ -287,7 +290,7 @@ class _Assembly:
         self._problem = problem
         runs = 0 if problem.appliances is None else problem.appliances.power_kw.shape[1]
         self._columns = {name: np.zeros(shape) for pair in _COLUMNS.values() for name in pair}
-        self._columns |= {name: np.zeros(shape) for name in ("net_kw", "curtailed", "price", "shiftable_kw")}
+        self._columns |= {name: np.zeros(shape) for name in ("net_kw", "pv_kw", "wind_kw", "price", "shiftable_kw")}
         self._appliance_kw = np.zeros((problem.homes, runs, problem.steps))
         self._costs = np.zeros((problem.homes, COST_PARTS))
         kinds = 0 if problem.shiftable is None else problem.shiftable.power_kw.shape[1]
@@ -296,19 +299,22 @@ class _Assembly:
         self._relaxed["CONTRACT_RELAXED"] = np.zeros(problem.homes)
         price = problem.fleet_price
         fleet = np.zeros(problem.steps) if price is None else np.broadcast_to(price, shape).mean(axis=0)
-        self._kept: dict[tuple[str, ...], dict[int, Singles]] = {kinds: {} for _, kinds in groups}
-        self._rows = {kinds: rows for rows, kinds in groups}
+        storages = {kinds: len(kinds) + (runs - 1) * ("appliances" in kinds) for _, kinds in groups}
+        self._groups = {
+            kinds: (rows, np.empty((rows.size, kept_rows(storages[kinds]), problem.steps), dtype=np.float32))
+            for rows, kinds in groups
+        }
         taken = np.zeros(problem.homes, dtype=np.int64)
         self._warm = WarmStart({}, np.zeros(shape, np.float32), np.array(fleet), taken)
 
     @property
     def warm(self) -> WarmStart:
         """Where to start from next time."""
-        groups = {
-            kinds: (self._rows[kinds], np.concatenate([parts[first] for first in sorted(parts)]))
-            for kinds, parts in self._kept.items()
-        }
-        return replace(self._warm, groups=groups)
+        return replace(self._warm, groups=self._groups)
+
+    def kept(self, job: _Job) -> Singles:
+        """Room for the iterates of the homes of `job`."""
+        return self._groups[job.kinds][1][job.first : job.first + job.rows.size]
 
     def add(self, job: _Job, part: _Part) -> None:
         """Take over one chunk, from any thread: chunks write to rows of their own."""
@@ -316,7 +322,10 @@ class _Assembly:
         price = part.solution.price
         price /= self._problem.hours
         np.clip(price, -part.dearest, part.dearest, out=price)
-        for name, values in (("net_kw", part.net), ("curtailed", part.curtailed), ("price", price)):
+        meter = chunk.problem.meter
+        wind_cut = np.minimum(part.curtailed, meter.wind_kw)
+        pv_kw, wind_kw = meter.pv_kw - (part.curtailed - wind_cut), meter.wind_kw - wind_cut
+        for name, values in (("net_kw", part.net), ("pv_kw", pv_kw), ("wind_kw", wind_kw), ("price", price)):
             _place(values, rows, columns[name])
         if chunk.starts is not None:
             self._starts[rows] = chunk.starts
@@ -324,7 +333,6 @@ class _Assembly:
         self._costs[rows] = part.costs
         self._relaxed["CONTRACT_RELAXED"][rows] = part.short[:, -1]
         self._warm.price[rows], self._warm.newton_steps[rows] = price, part.solution.taken
-        self._kept[chunk.kinds][job.first] = part.solution.kept
         for n, name in enumerate(chunk.names):
             self._relaxed[RELAXED.get(name, "APPLIANCE_RELAXED")][rows] += part.short[:, n]
             if name in _COLUMNS:
@@ -336,11 +344,9 @@ class _Assembly:
 
     def plan(self) -> FleetPlan:
         """The plan of all homes."""
-        meter, columns = self._problem.meter, self._columns
-        cut = columns["curtailed"]
-        wind_cut = np.minimum(cut, meter.wind_kw)
+        columns = self._columns
         return FleetPlan(
-            net_kw=columns["net_kw"], pv_kw=meter.pv_kw - (cut - wind_cut), wind_kw=meter.wind_kw - wind_cut,
+            net_kw=columns["net_kw"], pv_kw=columns["pv_kw"], wind_kw=columns["wind_kw"],
             battery_kw=columns["battery_kw"], ev_kw=columns["ev_kw"], hvac_kw=columns["hvac_kw"],
             appliance_kw=self._appliance_kw, shiftable_kw=columns["shiftable_kw"], shiftable_start=self._starts,
             battery_kwh=columns["battery_kwh"], ev_kwh=columns["ev_kwh"], indoor_c=columns["indoor_c"],

@@ -151,7 +151,7 @@ def _energy(s: Any, h: int, net: Array, costs: Array, short: Array) -> None:
 def _bounds(
     state: Array, low: tuple[Array, Array], high: tuple[Array, Array], hours: Array, hard: bool
 ) -> tuple[float, float]:
-    """Price of leaving the bounds (each with its price), and by how much: summed where they are hard, times hours where they are a wish."""
+    """Cost of leaving the bounds (limits and prices), and by how much: times hours where they are a wish, not hard."""
     price, amount = 0.0, 0.0
     for t in range(state.size):
         under, above = max(low[0][t] - state[t], 0.0), max(state[t] - high[0][t], 0.0)
