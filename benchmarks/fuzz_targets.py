@@ -10,7 +10,7 @@ import asyncio
 import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 import yaml
 from pydantic import BaseModel
 
+from benchmarks.fuzz_live import LiveE3, LiveServers
 from benchmarks.fuzz_rest import RestApplication
 from dapps.fault_alarm.app import FaultAlarmApp
 from dapps.fault_alarm.model import load_classifier
@@ -34,6 +35,7 @@ from ric.config import load_config, read_yaml, validate
 from ric.e2.effects import Refused, RicIdentity
 from ric.e2.procedures import NodeProcedures
 from ric.e2.service_models import SERVICE_MODELS
+from ric.e2.set_points import observe_set_points
 from ric.e2sm import ccc, dapp, grid, kpm
 from ric.e3.e3ap import FEEDER_FUNCTION_ID, Waveform, decode_pdu, decode_waveform, encode_pdu, encode_waveform
 from ric.e3.session import E3Endpoints, E3Session
@@ -45,7 +47,7 @@ from ric.pb.twinric.columns.v1.columns_pb2 import Table as PbTable
 from ric.pb.twinric.e2ap.v1 import e2ap_pb2 as e2
 from ric.platform import RicConfig
 from ric.runtime import App
-from ric.schemas import GRID_SCHEMAS, TWIN_SCHEMAS
+from ric.schemas import GRID_SCHEMAS, IN_FORCE_SCHEMAS, TWIN_SCHEMAS
 from ric.telemetry import Metrics
 from xapps.hems_load.app import HemsLoadApp
 from xapps.microgrid_guard.app import MicrogridGuardApp
@@ -72,7 +74,7 @@ class Target:
 
 
 def _table(kind: str, number: int = 2) -> Table:
-    schema = {**TWIN_SCHEMAS, **GRID_SCHEMAS}[kind]
+    schema = {**TWIN_SCHEMAS, **GRID_SCHEMAS, **IN_FORCE_SCHEMAS}[kind]
     columns = {}
     for name, quantity in schema.columns.items():
         low, high = max(quantity.low, -1e6), min(quantity.high, 1e6)
@@ -134,6 +136,8 @@ def _e2sm() -> Target:
     set_points = grid.GridControl(_table("storage_set_point"), T0, "OPTIMAL")
     ratios = (ccc.SliceRatio(s_nssai="1-000001", rrm_policy_dedicated_ratio=25),)
     fleet = grid.GridReport(NODE, T0, {"storage_set_point": _table("storage_set_point")})
+    homes = replace(fleet, tables={"home_report": _table("home_report")}, starts_ns={"home_report": T0})
+    homes = replace(homes, in_force={"home_in_force": _table("home_in_force")})
     alarm = dapp.DAppReport(NODE, T0, 1, 1, Alarm.FromString(_alarm()))
     decoders: list[tuple[Callable[..., object], Pieces]] = [
         (kpm.decode_trigger, (kpm.encode_trigger(100),)),
@@ -144,6 +148,7 @@ def _e2sm() -> Target:
         (grid.decode_trigger, (grid.encode_trigger(1_000),)),
         (grid.decode_action, (grid.encode_action(("home_report",)),)),
         (grid.decode_indication, grid.encode_indication(fleet)),
+        (observe_set_points, grid.encode_indication(homes)),
         (grid.decode_outcome, (grid.encode_outcome(_table("storage_set_point")),)),
         (grid.decode_control, grid.encode_control(set_points)),
         (dapp.decode_indication, dapp.encode_indication(alarm)),
@@ -355,13 +360,26 @@ def _rest() -> Target:
     return Target(seeds, take, text=True)
 
 
+def _servers() -> Target:
+    """Every gRPC method as it listens, over loopback."""
+    live = LiveServers()
+    return Target(live.seeds(), live.take)
+
+
+def _sockets() -> Target:
+    """The E3 agent's ZeroMQ sockets."""
+    live = LiveE3()
+    pdus = [encode_pdu(each) for each in _e3_pdus()]
+    return Target([(way, each) for way in (b"setup", b"inbound") for each in pdus], live.take)
+
+
 _MAKERS: Mapping[str, Callable[[], Target]] = {
     "e2ap": _e2ap, "e2sm": _e2sm, "e3ap": _e3ap, "bus": _bus, "columns": _columns, "policies": _policies,
-    "files": _files, "models": _models, "rest": _rest,
+    "files": _files, "models": _models, "rest": _rest, "servers": _servers, "sockets": _sockets,
 }  # fmt: skip
 SHARES: Mapping[str, float] = {
-    "e2ap": 0.25, "e2sm": 0.27, "e3ap": 0.225, "bus": 0.145, "columns": 0.07, "policies": 0.006, "files": 0.003,
-    "models": 0.001, "rest": 0.03,
+    "e2ap": 0.24, "e2sm": 0.26, "e3ap": 0.215, "bus": 0.145, "columns": 0.07, "policies": 0.006, "files": 0.003,
+    "models": 0.001, "rest": 0.03, "servers": 0.015, "sockets": 0.015,
 }  # fmt: skip
 """Share of all inputs per target: what is cheap gets more."""
 

@@ -26,6 +26,7 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ric.errors import SHOWN_FAULTS, Fault, TwinRicError
+from ric.grpc_requests import Parse, request_parser
 from ric.security import RateLimit, TlsMaterial, TokenVerifier
 from ric.telemetry import Metrics, logger
 
@@ -132,24 +133,25 @@ class ErrorTranslation(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  #
             grpc, f"{_arity(method.request_streaming)}_{_arity(method.response_streaming)}_rpc_method_handler"
         )
         behaviour = getattr(method, f"{_arity(method.request_streaming)}_{_arity(method.response_streaming)}")
-        wrapped = self._stream(behaviour) if method.response_streaming else self._unary(behaviour)
-        return make(wrapped, method.request_deserializer, method.response_serializer)
+        parse = request_parser(str(details.method), method)
+        wrapped = self._stream(behaviour, parse) if method.response_streaming else self._unary(behaviour, parse)
+        return make(wrapped, None, method.response_serializer)
 
-    def _unary(self, behaviour: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    def _unary(self, behaviour: Callable[..., Awaitable[Any]], parse: Parse) -> Callable[..., Awaitable[Any]]:
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             try:
                 self._admit(context)
-                return await behaviour(request, context)
+                return await behaviour(parse(request), context)
             except Exception as error:  # noqa: BLE001 - the one translator of this transport
                 await self._abort(context, error)
 
         return call
 
-    def _stream(self, behaviour: Callable[..., AsyncIterator[Any]]) -> Callable[..., AsyncIterator[Any]]:
+    def _stream(self, behaviour: Callable[..., AsyncIterator[Any]], parse: Parse) -> Callable[..., AsyncIterator[Any]]:
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
             try:
                 self._admit(context)
-                async with contextlib.aclosing(cast(Any, behaviour(request, context))) as answers:
+                async with contextlib.aclosing(cast(Any, behaviour(parse(request), context))) as answers:
                     async for answer in answers:
                         yield answer
             except Exception as error:  # noqa: BLE001 - the one translator of this transport

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -221,15 +220,23 @@ class A1Termination(PolicyServiceServicer):
             self._notify(self.book.disconnect(stream.type_id, stream.key))
 
     async def _read(self, stream: _Stream, requests: AsyncIterator[policy_pb2.AppMessage]) -> None:
-        with contextlib.suppress(grpc.aio.BaseError):
+        try:
             async for message in requests:
                 self._metrics.count_message("a1", "in")
                 try:
                     self._notify(self._confirm(stream, message))
                 except TwinRicError as error:
-                    self._metrics.count_refused(error.code)
-                    self._log.info("status refused", instance=stream.instance_id, fault=str(error))
-        stream.outbox.put_nowait(None)
+                    self._refuse(stream, error)
+        except grpc.aio.BaseError:
+            pass
+        except TwinRicError as error:  # octets that are no message: the stream ends
+            self._refuse(stream, error)
+        finally:
+            stream.outbox.put_nowait(None)
+
+    def _refuse(self, stream: _Stream, error: TwinRicError) -> None:
+        self._metrics.count_refused(error.code)
+        self._log.info("status refused", instance=stream.instance_id, fault=str(error))
 
     def _confirm(self, stream: _Stream, message: policy_pb2.AppMessage) -> list[StatusChange]:
         if message.WhichOneof("message") != "status":

@@ -10,7 +10,7 @@ import contextlib
 import itertools
 import uuid
 from collections.abc import AsyncIterator, Coroutine
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 
@@ -34,6 +34,9 @@ MAX_ACTIONS = 16
 MAX_ID_CHARACTERS = 256
 MAX_CONTROLS = 1_024
 NO_ACK_KEY = "twinric-no-ack"
+
+Answers: TypeAlias = "asyncio.Queue[controls_pb2.ControlAnswer | TwinRicError | None]"
+"""What a control stream has yet to say; None ends it, an error ends it with a status."""
 
 
 def add_e2_services(server: grpc.aio.Server, exchange: E2Exchange) -> None:
@@ -169,12 +172,14 @@ class ControlStreams(controls_pb2_grpc.ControlStreamServicer):
         request_iterator: AsyncIterator[controls_pb2.ControlAsk],
         context: Any,  # noqa: ARG002
     ) -> AsyncIterator[controls_pb2.ControlAnswer]:
-        """An answer per control, as they are ready."""
-        answers: asyncio.Queue[controls_pb2.ControlAnswer | None] = asyncio.Queue()
+        """An answer per control, as they are ready; octets that are no ControlAsk end the stream (E2-MALFORMED)."""
+        answers: Answers = asyncio.Queue()
         tasks: set[asyncio.Task[None]] = set()
         _spawn(self._read(request_iterator, answers, tasks), tasks)
         try:
             while (answer := await answers.get()) is not None:
+                if isinstance(answer, TwinRicError):
+                    raise answer
                 yield answer
         finally:
             for task in tasks:
@@ -183,21 +188,23 @@ class ControlStreams(controls_pb2_grpc.ControlStreamServicer):
     async def _read(
         self,
         asks: AsyncIterator[controls_pb2.ControlAsk],
-        answers: asyncio.Queue[controls_pb2.ControlAnswer | None],
+        answers: Answers,
         tasks: set[asyncio.Task[None]],
     ) -> None:
-        async for ask in asks:
-            if len(tasks) > MAX_CONTROLS:
-                error = TwinRicError("LIMIT-RATE", "controls", len(tasks), f"at most {MAX_CONTROLS} under way")
-                answers.put_nowait(self._failure(ask, error))
-            else:
-                _spawn(self._serve(ask, answers), tasks)
+        try:
+            async for ask in asks:
+                if len(tasks) > MAX_CONTROLS:
+                    error = TwinRicError("LIMIT-RATE", "controls", len(tasks), f"at most {MAX_CONTROLS} under way")
+                    answers.put_nowait(self._failure(ask, error))
+                else:
+                    _spawn(self._serve(ask, answers), tasks)
+        except TwinRicError as error:  # octets that are no ControlAsk
+            answers.put_nowait(error)
+            return
         await asyncio.gather(*(task for task in tasks if task is not asyncio.current_task()))
         answers.put_nowait(None)
 
-    async def _serve(
-        self, ask: controls_pb2.ControlAsk, answers: asyncio.Queue[controls_pb2.ControlAnswer | None]
-    ) -> None:
+    async def _serve(self, ask: controls_pb2.ControlAsk, answers: Answers) -> None:
         try:
             deadline_s = min(ask.deadline_ms / 1e3 or CONTROL_DEADLINE_S, CONTROL_DEADLINE_S)
             response = await self._controls.controlled(ask.request, deadline_s, no_ack=ask.no_ack)

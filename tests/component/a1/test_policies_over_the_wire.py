@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import grpc
 import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
@@ -15,6 +17,7 @@ from ric.a1.client import PolicyFeed
 from ric.app_policies import AppPolicies, PolicyOutcome, policy_type_object
 from ric.app_spec import AppSpec, Ric
 from ric.errors import TwinRicError
+from ric.pb.twinric.a1.v1 import policy_pb2
 from ric.scopes import Scope, ScopedPolicy
 from ric.security import RateLimit
 from ric.servers import serve
@@ -238,6 +241,28 @@ async def test_two_instances_of_one_app_apply_the_same_scoped_policy(a1: Any, ki
     for *_, task in instances.values():
         task.cancel()
     await asyncio.gather(*(row[3] for row in instances.values()), return_exceptions=True)
+
+
+async def test_octets_of_an_app_that_are_no_message_end_its_stream_and_its_say(a1: Any, kit: Kit) -> None:
+    register = policy_pb2.RegisterPolicyType(
+        app_id="slice_bandwidth", app_instance_id="1", policy_type_id=kit.TYPE_ID,
+        policy_type_json=json.dumps(kit.POLICY_TYPE),
+    )  # fmt: skip
+    async with grpc.aio.insecure_channel(a1.grpc_address) as channel:
+        call = channel.stream_stream("/twinric.a1.v1.PolicyService/Policies", None, None)()
+        await call.write(policy_pb2.AppMessage(register=register).SerializeToString())
+        assert policy_pb2.RicMessage.FromString(await call.read()).HasField("replay_complete")
+        await call.write(b"\xff\xff")
+        assert await asyncio.wait_for(call.read(), 5) is grpc.aio.EOF
+    assert a1.metrics.refused.labels("a1_test", "A1-MALFORMED")._value.get() == 1
+    async with kit.FakeApp(a1.grpc_address) as app:
+        await a1.http.put(a1.path("p1"), json={"weight": 0.5})
+        await kit.eventually(lambda: "p1" in app.policies, "the app that is left holds the policy")
+
+        async def is_enforced() -> bool:
+            return bool((await a1.http.get(a1.path("p1", "/status"))).json() == ENFORCED)
+
+        await kit.eventually(is_enforced, "nobody waits for the one that is gone")
 
 
 async def test_registration_of_anothers_type_is_refused_to_the_app(a1: Any, kit: Kit) -> None:

@@ -195,3 +195,15 @@ async def test_controls_report_that_cannot_be_read_ends_nothing(house, told) -> 
     await node.report(b"\xff", b"\xff")
     assert await asyncio.wait_for(reading, 5.0) == (b"\xff", b"\xff")
     assert told[0] == []
+
+
+async def test_controls_octets_that_are_no_control_end_their_stream_and_nobody_elses(house) -> None:
+    node, client = await house.node(), await house.client()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{house.ports.xapps}") as channel:
+        call = channel.stream_stream("/twinric.xapp.v1.ControlStream/Open", None, None)()
+        await call.write(b"\xff\xff")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await asyncio.wait_for(call.read(), 5.0)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert dict(caught.value.trailing_metadata())["twinric-code"] == "E2-MALFORMED"
+    await client.control(node.name, CCC, *control_of(25))

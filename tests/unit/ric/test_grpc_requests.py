@@ -1,0 +1,47 @@
+"""Octets that are no request are typed errors, one by one and on a stream."""
+
+from collections.abc import AsyncIterator
+
+import grpc
+import pytest
+
+from ric.errors import TwinRicError
+from ric.grpc_requests import request_parser
+from ric.pb.twinric.a1.v1 import policy_pb2
+from ric.pb.twinric.xapp.v1 import controls_pb2
+
+ASK = controls_pb2.ControlAsk(number=7)
+
+
+async def once(*octets: bytes) -> AsyncIterator[bytes]:
+    for each in octets:
+        yield each
+
+
+def test_request_parser_malformed_request_is_refused_by_interface() -> None:
+    for path, kind, code in (
+        ("/onos.e2t.e2.v1beta1.ControlService/Control", controls_pb2.ControlAsk, "E2-MALFORMED"),
+        ("/twinric.a1.v1.PolicyService/Policies", policy_pb2.AppMessage, "A1-MALFORMED"),
+    ):
+        handler = grpc.unary_unary_rpc_method_handler(lambda *_: None, request_deserializer=kind.FromString)
+        with pytest.raises(TwinRicError, match=code):
+            request_parser(path, handler)(b"\xff\xff")
+
+
+def test_request_parser_good_request_is_parsed_and_octets_stay_where_the_servicer_parses() -> None:
+    handler = grpc.unary_unary_rpc_method_handler(
+        lambda *_: None, request_deserializer=controls_pb2.ControlAsk.FromString
+    )
+    assert request_parser("/x/Y", handler)(ASK.SerializeToString()) == ASK
+    plain = grpc.unary_unary_rpc_method_handler(lambda *_: None)
+    assert request_parser("/x/Y", plain)(b"\xff") == b"\xff"
+
+
+async def test_request_parser_stream_gives_what_is_good_and_then_the_error() -> None:
+    handler = grpc.stream_stream_rpc_method_handler(
+        lambda *_: None, request_deserializer=controls_pb2.ControlAsk.FromString
+    )
+    asks = request_parser("/x/Y", handler)(once(ASK.SerializeToString(), b"\xff"))
+    assert await anext(asks) == ASK
+    with pytest.raises(TwinRicError, match="E2-MALFORMED"):
+        await anext(asks)
