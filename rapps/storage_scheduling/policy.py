@@ -24,7 +24,7 @@ class StorageSchedulingPolicy(ScopedPolicy):
     """Ageing cost of each kWh charged or discharged [EUR/kWh], 0..1. High values spare the unit."""
     peak_price_eur_per_kw: float = Field(default=0.3, ge=0, le=10)
     """Price of the horizon's highest import [EUR/kW], 0..10. High values flatten the feeder."""
-    losses_per_kw: float = Field(default=5e-4, ge=0, le=0.1)
+    losses_per_kw: float = Field(default=1e-4, ge=0, le=0.1)
     """Share of the feeder's exchange that is lost for each kW of it [1/kW], 0..0.1. High values even it out."""
     soc_min: float = Field(default=0.1, ge=0, le=1)
     """Lowest state of charge that a schedule may reach [1]."""
