@@ -128,7 +128,8 @@ class LiveServers:
         bound = await self._platform.start()
         functions = [_Function(kpm.RAN_FUNCTION_ID, kpm.OID), _Function(ccc.RAN_FUNCTION_ID, ccc.OID)]
         identity = NodeIdentity("00101", 0xE2000001)
-        self._node = E2NodeConnection(bound.nodes, identity, functions, metrics=Metrics("node"))
+        # Fuzzed requests drop it now and then; it comes back at once.
+        self._node = E2NodeConnection(bound.nodes, identity, functions, metrics=Metrics("node"), back_off_s=(0.02, 0.1))
         await self._node.start()
         await self._node.connected(10.0)
         self._channels = {

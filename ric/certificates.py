@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ric.errors import TwinRicError
-from ric.security import TlsFiles
+from ric.security import ROLE_URN, ROLES, TlsFiles
 
 __all__ = ["LOOPBACK_HOSTS", "CertificateAuthority"]
 
@@ -78,15 +78,21 @@ class CertificateAuthority:
         self.ca_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         return certificate, key
 
-    def issue(self, name: str, hosts: Sequence[str] = LOOPBACK_HOSTS, *, days: float = LEAF_DAYS) -> TlsFiles:
+    def issue(
+        self, name: str, hosts: Sequence[str] = LOOPBACK_HOSTS, *, days: float = LEAF_DAYS, roles: Sequence[str] = ()
+    ) -> TlsFiles:
         """`NAME.pem` and `NAME.key` for a peer that serves at `hosts` and dials others; valid for `days` from now.
+        With `roles` it may call what they cover, without any everything.
 
         Negative `days` make one that has expired, for tests of the refusal. Raises TwinRicError (CONFIG-RANGE).
         """
         if not _NAME.fullmatch(name) or name == "ca":
             raise TwinRicError("CONFIG-RANGE", "name", name, "a-z, 0-9, '.', '_', '-', at most 63 characters, not 'ca'")
+        if not set(roles) <= set(ROLES):
+            raise TwinRicError("CONFIG-RANGE", "role", ", ".join(roles), ", ".join(ROLES))
         if not -MAX_DAYS <= days <= MAX_DAYS:
             raise TwinRicError("CONFIG-RANGE", "days", days, f"at most {MAX_DAYS} days")
+        names = [*map(_host, hosts), *(x509.UniformResourceIdentifier(f"{ROLE_URN}{role}") for role in roles)]
         key = ec.generate_private_key(ec.SECP256R1())
         both = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
         authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
@@ -95,7 +101,7 @@ class CertificateAuthority:
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(both, critical=False)
             .add_extension(authority, critical=False)
-            .add_extension(x509.SubjectAlternativeName([_host(host) for host in hosts]), critical=False)
+            .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .sign(self._key, hashes.SHA256())
         )
         files = TlsFiles(

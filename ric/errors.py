@@ -50,6 +50,9 @@ CATALOGUE: dict[str, CatalogueRow] = {
     ),
     "AUTH-MISSING": CatalogueRow("UNAUTHENTICATED", 401, _UNSPECIFIED, "a bearer token is required"),
     "AUTH-SCOPE": CatalogueRow("PERMISSION_DENIED", 403, _UNSPECIFIED, "the token lacks the scope"),
+    "AUTH-ROLE": CatalogueRow(
+        "PERMISSION_DENIED", 403, _UNSPECIFIED, "the certificate's role does not cover the method"
+    ),
     "REST-PATH": CatalogueRow("NOT_FOUND", 404, _PROTOCOL, "no resource has this path"),
     "REST-METHOD": CatalogueRow("UNIMPLEMENTED", 405, _PROTOCOL, "the resource does not take this method"),
     "REST-RANGE": CatalogueRow("INVALID_ARGUMENT", 400, _PROTOCOL, "a path, query or header parameter is out of range"),

@@ -16,8 +16,13 @@ import jwt
 from ric.config import FrozenModel
 from ric.errors import TwinRicError
 
-__all__ = ["RateLimit", "TlsFiles", "TlsMaterial", "TokenVerifier", "check_binding", "load_tls", "read_secret"]
+__all__ = [
+    "ROLES", "ROLE_URN", "RateLimit", "TlsFiles", "TlsMaterial", "TokenVerifier", "check_binding", "load_tls",
+    "read_secret",
+]  # fmt: skip
 
+ROLE_URN, ROLES = "urn:twinric:role:", ("node", "xapp", "admin")
+"""How a certificate names the role of its holder, a URI among its alternative names, and the roles that there are."""
 MIN_SECRET_OCTETS = 32  # RFC 7518, 3.2: an HS256 key is at least as long as its hash
 MAX_TOKEN_CHARACTERS = 8_192
 MAX_CLIENTS = 10_000

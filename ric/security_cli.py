@@ -18,7 +18,8 @@ from ric.sdl import STORE_FILE, Sdl
 
 __all__ = ["audit_cli", "certs"]
 
-PEERS = ("ric", "e2sim", "app")
+PEERS = {"ric": (), "e2sim": ("node",), "app": ("xapp",)}
+"""Peers that get a certificate when none is named, and their roles."""
 audit_cli = typer.Typer(help="The audit log: verify, head, list.", no_args_is_help=True)
 out = Console(soft_wrap=True, highlight=False, markup=False)
 DataDir = Annotated[Path, typer.Option("--data", help="data_dir of the RIC (out/up/ric after `twinric up`).")]
@@ -33,12 +34,16 @@ def certs(
     host: Annotated[
         list[str] | None, typer.Option(help="Name or address the peers serve at; repeat. Else the loopback.")
     ] = None,
+    role: Annotated[
+        list[str] | None, typer.Option(help="What the named peers may call: node, xapp, admin; repeat. Else anything.")
+    ] = None,
     days: Annotated[float, typer.Option(help="Days that the certificates are valid.", min=0.001)] = LEAF_DAYS,
 ) -> None:
     """Make a test authority and certificates for mTLS; an authority that is there already issues more of them."""
     authority = CertificateAuthority(folder)
     for peer in name or PEERS:
-        files = authority.issue(peer, tuple(host or LOOPBACK_HOSTS), days=days)
+        roles = tuple(role or (() if name else PEERS[peer]))
+        files = authority.issue(peer, tuple(host or LOOPBACK_HOSTS), days=days, roles=roles)
         setting = {key: str(path.resolve()) for key, path in files.model_dump().items()}
         out.print(f"# {peer}\n{yaml.safe_dump({'tls': setting}, sort_keys=False)}", end="")
 

@@ -26,7 +26,7 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ric.errors import SHOWN_FAULTS, Fault, TwinRicError
-from ric.grpc_requests import Parse, request_parser
+from ric.grpc_requests import Parse, check_role, request_parser
 from ric.security import RateLimit, TlsMaterial, TokenVerifier
 from ric.telemetry import Metrics, logger
 
@@ -133,24 +133,25 @@ class ErrorTranslation(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  #
             grpc, f"{_arity(method.request_streaming)}_{_arity(method.response_streaming)}_rpc_method_handler"
         )
         behaviour = getattr(method, f"{_arity(method.request_streaming)}_{_arity(method.response_streaming)}")
-        parse = request_parser(str(details.method), method)
-        wrapped = self._stream(behaviour, parse) if method.response_streaming else self._unary(behaviour, parse)
+        path = str(details.method)
+        wrap = self._stream if method.response_streaming else self._unary
+        wrapped = wrap(behaviour, path, request_parser(path, method))
         return make(wrapped, None, method.response_serializer)
 
-    def _unary(self, behaviour: Callable[..., Awaitable[Any]], parse: Parse) -> Callable[..., Awaitable[Any]]:
+    def _unary(self, behaviour: Callable[..., Any], path: str, parse: Parse) -> Callable[..., Any]:
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             try:
-                self._admit(context)
+                self._admit(context, path)
                 return await behaviour(parse(request), context)
             except Exception as error:  # noqa: BLE001 - the one translator of this transport
                 await self._abort(context, error)
 
         return call
 
-    def _stream(self, behaviour: Callable[..., AsyncIterator[Any]], parse: Parse) -> Callable[..., AsyncIterator[Any]]:
+    def _stream(self, behaviour: Callable[..., Any], path: str, parse: Parse) -> Callable[..., Any]:
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
             try:
-                self._admit(context)
+                self._admit(context, path)
                 async with contextlib.aclosing(cast(Any, behaviour(parse(request), context))) as answers:
                     async for answer in answers:
                         yield answer
@@ -159,7 +160,8 @@ class ErrorTranslation(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  #
 
         return call
 
-    def _admit(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+    def _admit(self, context: grpc.aio.ServicerContext[Any, Any], path: str) -> None:
+        check_role(context.auth_context(), path)
         if self._limit is not None:  # "ipv4:127.0.0.1:5151": the port tells connections apart, not clients
             self._limit.check(context.peer().rpartition(":")[0], time.monotonic())
 

@@ -107,6 +107,32 @@ async def test_our_certificate_gets_in(authority: CertificateAuthority, reach: A
         await reach(bound, load_tls(authority.issue("app")))
 
 
+REACHED = {"node": {"node"}, "xapp": {"xapp", "A1"}, "admin": {"xapp"}}
+"""What each role reaches; an administrator may list nodes as an xApp does."""
+
+
+@pytest.mark.parametrize("role", REACHED)
+async def test_role_of_a_certificate_decides_what_it_reaches(
+    authority: CertificateAuthority, role: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{__name__}.WAIT_S", 1.0)
+    tls, reached = load_tls(authority.issue(role, roles=(role,))), set()
+    async with ric(authority) as bound:
+        for name, reach in (("node", reach_as_node), ("xapp", reach_as_xapp), ("A1", reach_as_app)):
+            with contextlib.suppress(TwinRicError, TimeoutError):
+                await reach(bound, tls)
+                reached.add(name)
+    assert reached == REACHED[role]
+
+
+async def test_role_that_does_not_cover_a_method_is_a_typed_refusal(authority: CertificateAuthority) -> None:
+    async with ric(authority) as bound:
+        with pytest.raises(TwinRicError, match="AUTH-ROLE certificate = .*node.*: accepted role xapp or admin"):
+            await reach_as_xapp(bound, load_tls(authority.issue("node", roles=("node",))))
+    with pytest.raises(TwinRicError, match="CONFIG-RANGE role = 'emperor'"):
+        authority.issue("emperor", roles=("emperor",))
+
+
 def refused(kind: str, authority: CertificateAuthority, folder: Path) -> TlsMaterial | None:
     if kind == "plain text":
         return None

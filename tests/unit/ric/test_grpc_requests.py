@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from ric.errors import TwinRicError
-from ric.grpc_requests import request_parser
+from ric.grpc_requests import check_role, request_parser
 from ric.pb.twinric.a1.v1 import policy_pb2
 from ric.pb.twinric.xapp.v1 import controls_pb2
 
@@ -45,3 +45,38 @@ async def test_request_parser_stream_gives_what_is_good_and_then_the_error() -> 
     assert await anext(asks) == ASK
     with pytest.raises(TwinRicError, match="E2-MALFORMED"):
         await anext(asks)
+
+
+def peer(*names: str) -> dict[str, list[bytes]]:
+    return {"x509_subject_alternative_name": [b"localhost", *(f"urn:twinric:role:{name}".encode() for name in names)]}
+
+
+@pytest.mark.parametrize(
+    ("roles", "path"),
+    [
+        (("node",), "/twinric.e2ap.v1.E2Termination/Connect"),
+        (("xapp",), "/twinric.xapp.v1.ControlStream/Open"),
+        (("xapp",), "/onos.e2t.admin.E2TAdminService/ListE2NodeConnections"),
+        (("node", "xapp"), "/twinric.a1.v1.PolicyService/Policies"),
+        (("admin",), "/onos.e2t.admin.E2TAdminService/DropE2NodeConnections"),
+        ((), "/anything/AtAll"),
+    ],
+)
+def test_check_role_that_covers_the_method_or_none_at_all_passes(roles: tuple[str, ...], path: str) -> None:
+    check_role(peer(*roles), path)
+    check_role({}, path)  # plain text on the loopback
+
+
+@pytest.mark.parametrize(
+    ("role", "path"),
+    [
+        ("node", "/twinric.xapp.v1.ControlStream/Open"),
+        ("xapp", "/twinric.e2ap.v1.E2Termination/Connect"),
+        ("xapp", "/onos.e2t.admin.E2TAdminService/DropE2NodeConnections"),
+        ("admin", "/twinric.a1.v1.PolicyService/Policies"),
+        ("emperor", "/twinric.e2ap.v1.E2Termination/Connect"),
+    ],
+)
+def test_check_role_that_does_not_cover_the_method_is_refused(role: str, path: str) -> None:
+    with pytest.raises(TwinRicError, match=f"AUTH-ROLE certificate = '{role}'"):
+        check_role(peer(role), path)
