@@ -61,14 +61,27 @@ def choose_starts(runs: Shiftable, hours: Floats, price: Floats) -> Ints:
     return starts
 
 
+@compiled
+def _add_runs(edges: Floats, power: Floats, duration: Floats, starts: Ints, load: Floats) -> None:
+    for h in range(power.shape[0]):
+        for run in range(power.shape[1]):
+            if starts[h, run] < 0 or power[h, run] == 0.0:
+                continue
+            begin = edges[starts[h, run]]
+            end = begin + duration[h, run]
+            for t in range(starts[h, run], load.shape[1]):
+                if edges[t] >= end:
+                    break
+                load[h, t] += power[h, run] * _overlap_h(edges, t, begin, end) / (edges[t + 1] - edges[t])
+
+
 def run_load(runs: Shiftable, hours: Floats, starts: Ints) -> Floats:
     """(N, T) mean power of all runs in each step [kW]."""
     edges = np.concatenate([[0.0], np.cumsum(hours)])
-    begin = edges[np.maximum(starts, 0)][:, :, None]
-    end = begin + runs.duration_h[:, :, None]
-    overlap = np.clip(np.minimum(edges[1:], end) - np.maximum(edges[:-1], begin), 0, None)
-    power = np.where(starts >= 0, runs.power_kw, 0.0)
-    return np.asarray(np.einsum("nk,nkt->nt", power, overlap) / hours)
+    load = np.zeros((starts.shape[0], hours.size))
+    power, duration = np.ascontiguousarray(runs.power_kw), np.ascontiguousarray(runs.duration_h)
+    _add_runs(edges, power, duration, np.ascontiguousarray(starts), load)
+    return load
 
 
 def smeared_load(runs: Shiftable, hours: Floats) -> Floats:

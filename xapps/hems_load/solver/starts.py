@@ -19,7 +19,7 @@ __all__ = ["start"]
 
 L = rows.L
 SEGMENTS = rows.SEGMENTS
-LEAST_SHARE = 0.003
+LEAST_SHARE = 0.01
 """Of a power's range, what a warm start stays away from its ends."""
 COLD_SHARE = 0.05
 SURE_SHARE = 0.8
