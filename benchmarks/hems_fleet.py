@@ -183,7 +183,10 @@ def main() -> None:
     }  # fmt: skip
     for homes in options.growth:
         grown = run_fleet(homes, 2, 1, threads)
-        figures |= {f"cold_s_{homes}_homes": grown.cold_s, f"cycle_s_{homes}_homes": min(grown.warm_s)}
+        figures |= {
+            f"cold_s_{homes}_homes": grown.cold_s, f"cycle_s_{homes}_homes": min(grown.warm_s),
+            f"cpu_us_per_home_of_{homes}": 1e6 * grown.cpu_s / homes,
+        }  # fmt: skip
     baseline = {
         "what": "HiGHS through highspy, one kept model per home, one process per core, run() alone timed",
         "checked_homes": options.checked, "highs_cold_homes_per_s": float(cold_rate),
