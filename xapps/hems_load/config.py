@@ -22,7 +22,7 @@ class HemsConfig(AppConfig):
     horizon_steps: int = Field(default=96, ge=8, le=192)
     """Steps of a plan, 15 min each."""
     price_rounds: int = Field(default=6, ge=0, le=50)
-    """Most rounds of price coordination per plan where a cap binds. 0 keeps the last price."""
+    """Most rounds of price coordination per plan where a cap binds. 0 leaves the cap to the real-time limits."""
     solver_threads: int = Field(default=2, ge=1, le=256)
     """Threads that share the homes while a plan is made."""
     valid_for_s: float = Field(default=300.0, ge=30, le=3_600)

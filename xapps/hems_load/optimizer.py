@@ -21,6 +21,7 @@ from xapps.hems_load.policy import HemsPolicy, import_cap_kw
 from xapps.hems_load.problems import Slots, pose_fleet, slots_of
 from xapps.hems_load.projection import Projected, faults_of, project
 from xapps.hems_load.solver import Effort, WarmStart, coordinate_fleet, solve_fleet
+from xapps.hems_load.solver.coordination import EVENNESS_EUR
 from xapps.hems_load.state import NS, STEP_S, State
 from xapps.hems_load.tracking import PlanNow, track
 
@@ -125,7 +126,8 @@ class Optimizer:
         options: dict[str, Any] = {"shift_steps": max(moved, 0), "effort": Effort(threads=self._limits.threads)}
         if np.isfinite(cap).any():
             rounds = self._limits.price_rounds
-            plan, warm = coordinate_fleet(problem, cap, warm, rounds=rounds, may_go_on=may_go_on, **options)
+            options |= {"rounds": rounds, "may_go_on": may_go_on, "evenness_eur": 2 * EVENNESS_EUR * policy.fairness}
+            plan, warm = coordinate_fleet(problem, cap, warm, **options)
         else:
             plan, warm = solve_fleet(problem, warm, **options)
         number = len(state.homes)

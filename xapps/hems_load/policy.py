@@ -63,7 +63,8 @@ class HemsPolicy(ScopedPolicy):
     """How long the reserve must last [min]."""
     fairness: float = Field(default=0.5, ge=0, le=1)
     """Who gives when a cap binds in real time [1]: 1 takes from each home in proportion to what it could give, 0 takes
-    the mildest measure from all homes first (batteries, appliances, cars, V2G, heat)."""
+    the mildest measure from all homes first (batteries, appliances, cars, V2G, heat). In the plan: how much evenly
+    curtailed shares may cost, half the square of a home's difference from the common share times 2 EUR at 1."""
     shed_below_k: float = Field(default=0.5, ge=0, le=10)
     """How far below its comfort bound an occupied room may fall for a cap [K]."""
     carbon_eur_per_t: float = Field(default=0.0, ge=0, le=2_000)

@@ -1,10 +1,16 @@
 """Caps on what all homes import together."""
 
-import numpy as np
+from dataclasses import replace
 
+import numpy as np
+import pytest
+
+from benchmarks.city import City
+from benchmarks.hems_fleet_cap import curtailed_shares, jain
 from benchmarks.home_programme import joint_cost
 from tests.unit.xapps.hems_load.solver.conftest import make_fleet
 from xapps.hems_load.solver import Effort, coordinate_fleet, solve_fleet
+from xapps.hems_load.solver.coordination import LocalShard, coordinate_shards
 
 EFFORT = Effort(gap_eur=2e-3, kept_gap_eur=0.1, threads=1)
 
@@ -47,3 +53,47 @@ def test_coordinate_fleet_keeps_runs_where_the_free_plan_put_them():
     free, _ = solve_fleet(problem, effort=EFFORT)
     plan, _ = coordinate_fleet(problem, np.full(problem.steps, 0.7 * free.fleet_net_kw.max()), effort=EFFORT)
     assert np.array_equal(plan.shiftable_start, free.shiftable_start)
+
+
+EVENT = slice(4, 12)
+
+
+@pytest.fixture(scope="module")
+def city():
+    """A hundred homes, their free plans, and a cap that asks for a fifth of their import in an event of two hours."""
+    problem = City(100, 41).problem(0)
+    free, _ = solve_fleet(problem, effort=EFFORT)
+    cap = np.full(problem.steps, np.inf)
+    cap[EVENT] = 0.8 * free.fleet_net_kw[EVENT]
+    return problem, free, cap
+
+
+def even_in_event(problem, free, plan):
+    dear = np.zeros(problem.steps)
+    dear[EVENT] = 1.0
+    pushed, _ = solve_fleet(replace(problem, fleet_price=dear), effort=EFFORT)
+    return jain(curtailed_shares((free, pushed, plan), EVENT, problem.hours, exports=False))
+
+
+def test_coordinate_fleet_gives_evenly_where_evenness_is_worth_something(city):
+    problem, free, cap = city
+    plans = [coordinate_fleet(problem, cap, evenness_eur=worth, effort=EFFORT)[0] for worth in (0.0, 2.0)]
+    cheapest, even = (even_in_event(problem, free, plan) for plan in plans)
+    assert even > 0.85 > 0.75 > cheapest
+    for plan in plans:
+        assert np.all(plan.fleet_net_kw <= cap * 1.002)
+    assert plans[1].costs.total.sum() - plans[0].costs.total.sum() < 0.02 * problem.homes
+
+
+def test_coordinate_shards_agree_on_what_one_process_finds(city):
+    problem, _, cap = city
+    whole, _ = coordinate_fleet(problem, cap, effort=EFFORT)
+    shards = [LocalShard(problem.take(rows), effort=EFFORT) for rows in np.array_split(np.arange(100), 3)]
+    outcome = coordinate_shards(shards, cap, problem.hours)
+    net = sum(shard.plan.fleet_net_kw for shard in shards)
+    assert np.all(net <= cap * 1.002)
+    assert not outcome.miss_kw.any()
+    cost = sum(shard.plan.costs.total.sum() for shard in shards)
+    assert cost == pytest.approx(whole.costs.total.sum(), abs=0.005 * problem.homes)
+    assert np.allclose(outcome.price, whole.fleet_price, atol=0.05)
+    assert all(np.array_equal(shard.plan.fleet_price, outcome.price) for shard in shards)
