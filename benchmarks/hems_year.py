@@ -1,4 +1,4 @@
-"""One year of homes in closed loop, minute by minute in what matters: cost, peak, self-consumption and comfort.
+"""One year of homes in closed loop, a report and set-points each quarter of an hour: cost, peak and comfort.
 
 `python -m benchmarks.hems_year [--json F] [--homes N] [--days D] [--start YYYY-MM-DD] [--prices CSV]`. The plant is the
 simulator's (`e2sim/grid`: SimBench's year of 15-min profiles with 1-min texture), never the optimiser's own model.
@@ -55,7 +55,7 @@ Floats = NDArray[np.float64]
 PRICES = Path(__file__).resolve().parents[2] / "shared/data/prices/smard_dayahead_2015_17zones_hourly.csv.xz"
 ZONE = "Germany_Austria_Luxembourg"
 GRID = "1-LV-rural3--2-sw"
-CYCLE_S, QUARTER_S, DAY_S, STEPS = 300, 900, 86_400, 96
+CYCLE_S, QUARTER_S, DAY_S, STEPS = 900, 900, 86_400, 96
 PLAN_EVERY_S = 1_800.0
 SEED = 2016
 CONTROLLERS = ("no_control", "rule_based", "day_ahead_lp", "hems_load", "perfect_foresight")
@@ -139,7 +139,9 @@ class Forecast:
             known = self._tariff(time_s)
             self._prices[day % 7, quarter] = known
             return known
-        buy, sell = np.nanmean(self._prices[:, quarter], axis=0)
+        seen = ~np.isnan(self._prices[..., 0])
+        rows = self._prices[seen[:, quarter], quarter] if seen[:, quarter].any() else self._prices[seen]
+        buy, sell = rows.mean(axis=0)
         return float(buy), float(sell)
 
 
@@ -293,7 +295,7 @@ def spot_prices(path: Path | None) -> str:
 def options() -> argparse.Namespace:
     """The command line."""
     made = parser("A year of homes in closed loop")
-    made.add_argument("--homes", type=int, default=24)
+    made.add_argument("--homes", type=int, default=10)
     made.add_argument("--days", type=int, default=365)
     made.add_argument("--start", default="2016-01-01", help="first day, in SimBench's year")
     made.add_argument("--seed", type=int, default=SEED, help="of devices, texture and cars")

@@ -14,6 +14,10 @@ SHORT_RUNS = {
         {"cycle_s", "cold_s", "peak_rss_mb", "homes_per_s_ratio_vs_highs_warm", "newton_steps_warm"},
     ),
     "hems_fleet_cap": (["--homes", "60", "--joint", "4"], {"cycle_3_s", "homes_with_a_share", "fairness"}),
+    "hems_year": (
+        ["--homes", "4", "--days", "2", "--processes", "1"],
+        {"cost_eur", "peak_kw", "self_consumption", "homes", "days"},
+    ),
     "a1_rest": (
         ["--policies", "100", "--puts", "80"],
         {"puts_per_s", "p50_ms", "p99_ms", "one_client_p99_ms", "put_to_enforced_ms", "ratio_vs_bare_fastapi"},
