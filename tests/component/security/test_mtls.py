@@ -127,7 +127,7 @@ async def test_role_of_a_certificate_decides_what_it_reaches(
 
 async def test_role_that_does_not_cover_a_method_is_a_typed_refusal(authority: CertificateAuthority) -> None:
     async with ric(authority) as bound:
-        with pytest.raises(TwinRicError, match="AUTH-ROLE certificate = .*node.*: accepted role xapp or admin"):
+        with pytest.raises(TwinRicError, match=r"AUTH-ROLE certificate = .*node.*: accepted role xapp or admin"):
             await reach_as_xapp(bound, load_tls(authority.issue("node", roles=("node",))))
     with pytest.raises(TwinRicError, match="CONFIG-RANGE role = 'emperor'"):
         authority.issue("emperor", roles=("emperor",))
