@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ric.errors import TwinRicError
 from xapps.hems_load.fleet_problem import Costs, FleetPlan, FleetProblem
 from xapps.hems_load.solver.blocks import Workspace, kept_rows, solve_homes
 from xapps.hems_load.solver.compiled import compiled
@@ -123,8 +124,9 @@ def solve_fleet(
 ) -> tuple[FleetPlan, WarmStart]:
     """The best plan of every home at the fleet's price, each within `effort.gap_eur` of its optimum.
 
-    `warm` is the last solution of the same homes, whose horizon began `shift_steps` steps earlier. Always gives a
-    plan: what cannot be kept is relaxed and told. Cost linear in homes and steps. Against: HiGHS, tests/unit.
+    `warm` is the last solution of the same homes, whose horizon began `shift_steps` steps earlier; where it did not
+    settle, the start is cold. Always gives a plan: what cannot be kept is relaxed and told. Cost linear in homes and
+    steps. Raises TwinRicError SOLVE-FAILED where the problem is not finite. Against: HiGHS, tests/unit.
     """
     effort = effort or Effort()
     if warm is not None and warm.price.shape != (problem.homes, problem.steps):
@@ -134,7 +136,11 @@ def solve_fleet(
         last = None if warm is None else (warm, shift_steps)
         return _solve_chunk(problem, chunk, last, kept, effort)
 
-    return _in_chunks(problem, solve, effort.threads)
+    plan, last = _in_chunks(problem, solve, effort.threads)
+    homes = np.flatnonzero(~np.isfinite(plan.net_kw.sum(axis=1) + plan.costs.total))
+    if homes.size:
+        raise TwinRicError("SOLVE-FAILED", "home", int(homes[0]), "a problem whose numbers are all finite")
+    return plan, last
 
 
 def project_plan(problem: FleetProblem, wanted: FleetPlan, *, threads: int = 2) -> FleetPlan:
@@ -225,6 +231,8 @@ def _solve_chunk(
     """Solve and settle one chunk, from the last solution and the steps since then; leaves its iterates in `kept`."""
     chunk = _Chunk.of(fleet, job)
     runs, hours = chunk.problem.shiftable, chunk.problem.hours
+    if warm is not None and (warm[0].newton_steps[job.rows] > effort.most_steps).any():
+        warm = None  # an iterate that did not settle leads nowhere, and one that is not finite would stay so
     known = None if warm is None else _kept(warm[0], job)
     last = None if warm is None or known is None else (known, warm[1])
     if runs is not None and runs.power_kw.any():

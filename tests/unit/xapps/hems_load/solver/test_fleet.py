@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.home_programme import HomeProgramme
+from ric.errors import TwinRicError
 from tests.unit.xapps.hems_load.solver.conftest import make_fleet
 from xapps.hems_load.fleet_problem import FleetPlan, relaxation_of
 from xapps.hems_load.solver import Effort, project_plan, solve_fleet
@@ -52,6 +53,27 @@ def test_solve_fleet_against_highs_is_within_the_gap(seed):
     excess = plan.costs.total - exact_costs(problem, plan)
     assert np.all(excess > -1e-5)
     assert np.all(excess < 5e-3)
+
+
+def test_solve_fleet_names_the_home_whose_problem_is_not_finite():
+    problem = make_fleet(5)
+    buy = problem.meter.buy.copy()
+    buy[3, 7] = np.nan
+    with pytest.raises(TwinRicError, match="SOLVE-FAILED home = 3"):
+        solve_fleet(replace(problem, meter=replace(problem.meter, buy=buy)))
+
+
+@pytest.mark.parametrize("spoilt", [np.nan, np.inf])
+def test_solve_fleet_recovers_from_a_start_that_did_not_settle(spoilt):
+    problem = make_fleet(5)
+    cold, warm = solve_fleet(problem, effort=EXACT)
+    for _, iterates in warm.groups.values():
+        iterates[0] = spoilt
+    _, failed = solve_fleet(problem, replace(warm), effort=replace(EXACT, most_steps=1))
+    again, _ = solve_fleet(problem, failed, effort=replace(EXACT, most_steps=1))
+    assert np.isfinite(again.net_kw).all()
+    plan, _ = solve_fleet(problem, replace(failed, newton_steps=np.full(problem.homes, 81)), effort=EXACT)
+    assert plan.costs.total == pytest.approx(cold.costs.total, abs=5e-3)
 
 
 def test_solve_fleet_against_highs_where_limits_cannot_be_kept():
