@@ -29,7 +29,9 @@ from xapps.hems_load.solver import Effort, WarmStart, coordinate_fleet, solve_fl
 
 Floats = NDArray[np.float64]
 
-SEED = 202_612
+SEED = 777_001
+"""Of the fleet that is reported. The settings were chosen on seeds 7, 8, 9 and 11; 202612, the seed of earlier reports,
+was looked at while that was done, so it is no longer used."""
 CAP_SHARE, EVENT_SHARE = 0.8, 0.8
 """Cap over the free peak; import during the event over the free import then."""
 EVENT = slice(4, 12)
