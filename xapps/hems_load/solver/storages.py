@@ -140,7 +140,7 @@ def as_storages(problem: FleetProblem, load_kw: Floats) -> Storages:
                 values[n] = value
             else:
                 values[n, :, :1] = value
-    return Storages(
+    posed = Storages(
         hours=hours, base_kw=load_kw - generation, of=of, high_kw=made.high, cost=made.cost, sigma=made.sigma,
         gain=made.gain, hard=np.array([device.hard for device in devices], dtype=bool),
         start=_per_home(devices, "start", shape[0]), end_cost=_per_home(devices, "end_cost", shape[0]),
@@ -148,6 +148,8 @@ def as_storages(problem: FleetProblem, load_kw: Floats) -> Storages:
         buy=np.array(meter.buy), sell=own_sell, over=problem.penalties.over_eur_per_kwh, curve=curve,
         box_varies=made.varies, store_varies=varies, **per_step,
     )  # fmt: skip
+    # One layout of arrays is one compilation.
+    return Storages._make(np.ascontiguousarray(part) if isinstance(part, np.ndarray) else part for part in posed)
 
 
 PER_STEP = ("keep", "drift", "low", "price_low", "high", "price_high")

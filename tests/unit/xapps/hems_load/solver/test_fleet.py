@@ -12,6 +12,7 @@ from ric.errors import TwinRicError
 from tests.unit.xapps.hems_load.solver.conftest import make_fleet
 from xapps.hems_load.fleet_problem import FleetPlan, relaxation_of
 from xapps.hems_load.solver import Effort, project_plan, solve_fleet
+from xapps.hems_load.solver.storages import as_storages
 
 EXACT = Effort(gap_eur=1e-3, kept_gap_eur=0.1, threads=1)
 KW = 1e-6
@@ -53,6 +54,14 @@ def test_solve_fleet_against_highs_is_within_the_gap(seed):
     excess = plan.costs.total - exact_costs(problem, plan)
     assert np.all(excess > -1e-5)
     assert np.all(excess < 5e-3)
+
+
+@pytest.mark.parametrize("curved", [False, True])
+def test_as_storages_has_one_layout_of_arrays_and_so_one_compilation(curved):
+    problem = make_fleet(5)
+    rise = np.full(problem.steps, 0.01) if curved else None
+    posed = as_storages(replace(problem, fleet_curvature=rise), problem.meter.load_kw)
+    assert all(part.flags.c_contiguous for part in posed if isinstance(part, np.ndarray))
 
 
 def test_solve_fleet_names_the_home_whose_problem_is_not_finite():
