@@ -104,8 +104,8 @@ class HemsLoadApp(App[HemsConfig, HemsPolicy, FleetState, FleetDecision]):
 
     def decide(self, state: FleetState, policy: HemsPolicy) -> FleetDecision:
         """Set-points from the plans in force, or from new ones where they are due."""
-        deadline = Deadline(self.config.coordination_ms)
-        return decide_fleet(state, policy, self._optimizers, lambda: not deadline.late)
+        deadline, enforced = Deadline(self.config.coordination_ms), self.config.enforce_budget
+        return decide_fleet(state, policy, self._optimizers, lambda: not (enforced and deadline.late))
 
     def fallback(self, state: FleetState | None, policy: HemsPolicy, reason: Reason) -> FleetDecision | None:
         """The last plan where the reports are fresh, else comfortable rooms, charging cars, no export."""
