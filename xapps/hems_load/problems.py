@@ -25,7 +25,9 @@ PRICE_GAP = 1e-3
 END_VALUE_SHARE = 0.9
 """Value of energy left in a battery at the end of the horizon over the mean import price."""
 COMFORT_MARGIN_K = 0.1
-"""Kept above the lower bound: gains and weather differ from what is expected."""
+"""Kept to both bounds of the band: gains and weather differ from what is expected."""
+EV_MARGIN_KWH = 0.05
+"""Planned above a car's target: a solution is exact to some Wh only, and a target is a promise."""
 HEAT_VALUE_SHARE = 0.5
 """Value of warmth left at the end of the horizon over what it costs to make, as part of it is lost."""
 EV_VALUE_SHARE = 0.6
@@ -148,7 +150,8 @@ def _ev(state: State, policy: HemsPolicy, mean: Floats) -> Ev | None:
     floor = np.where(connected, np.minimum(floor_soc * homes.ev_kwh, now), 0.0)
     later_h = np.maximum(stays - steps, 0) * HOURS
     later = later_h * EV_RATE_SHARE * homes.ev_max_kw * homes.ev_efficiency
-    wanted = np.maximum(report["ev_target_soc"] * homes.ev_kwh - later, 0)
+    target = np.minimum(report["ev_target_soc"] * homes.ev_kwh + EV_MARGIN_KWH, homes.ev_kwh)
+    wanted = np.maximum(target - later, 0)
     last = np.clip(stays - 1, 0, steps - 1)
     due = (step == last[:, None]) & (stays > 0)[:, None]
     return Ev(
@@ -183,7 +186,7 @@ def _heat_pump(state: State, policy: HemsPolicy, mean: Floats) -> HeatPump | Non
         warm_c_per_kw=((1 - left) / homes.heat_loss_kw_per_k)[:, None] * cop,
         drift_c=(1 - left)[:, None] * (horizon.outdoor_c[None, :] + gains[:, None]),
         low_c=homes.comfort_low_c[:, None] - setback + COMFORT_MARGIN_K,
-        high_c=homes.comfort_high_c[:, None] + setback,
+        high_c=homes.comfort_high_c[:, None] + setback - COMFORT_MARGIN_K,
         discomfort_eur_per_k_h=np.full(shape, policy.comfort_eur_per_k_h),
         end_value_eur_per_k=HEAT_VALUE_SHARE * mean * homes.heat_capacity_kwh_per_k / cop.mean(axis=1),
     )

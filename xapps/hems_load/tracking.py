@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from xapps.hems_load.model import Homes
+from xapps.hems_load.model import Homes, cop_at, heat_loss_factor
 from xapps.hems_load.policy import HemsPolicy
 from xapps.hems_load.state import State
 
@@ -29,6 +29,10 @@ _NO_POWER_KW = 0.02
 """What a plan gives a car below this is the solver's rounding [kW]."""
 _HOLD_H = 1 / 12
 """Stored energy must last this long at the power that is asked for [h]: five times the usual time to the next."""
+_AHEAD_S = 900.0
+"""How far ahead a room is looked at [s]: heat that holds the band over this time never has to come in bursts."""
+_BAND_MARGIN_K = 0.05
+"""Kept to the bounds of the band by that look ahead, half of what the plan keeps."""
 _START_AHEAD_H = 1 / 12
 """An appliance is started this long before the last moment that meets its deadline [h]."""
 
@@ -91,12 +95,13 @@ def track(state: State, plan: PlanNow, policy: HemsPolicy) -> SetPoints:
 
     A home that plans no exchange balances itself with its battery; one that plans to import (to export) keeps the
     planned battery power unless that would make it export (import). So no surplus is lost and no stored energy is spent
-    on a load that the grid serves more cheaply. A car whose target was reached takes only what the plan gives it.
+    on a load that the grid serves more cheaply. A car whose target was reached takes only what the plan gives it. Rooms
+    stay in their band, whatever the plan thought of sun, people and weather.
     """
     homes, report = state.homes, state.report
     ev = np.where((report["ev_connected"] > 0.5) & (np.abs(plan.ev_kw) > _NO_POWER_KW), plan.ev_kw, 0.0)
     points = SetPoints(
-        np.zeros(len(homes)), ev, plan.hvac_kw.copy(), _limit(plan.pv_kw, plan.pv_expected_kw),
+        np.zeros(len(homes)), ev, _in_band(state, plan.hvac_kw, policy), _limit(plan.pv_kw, plan.pv_expected_kw),
         _limit(plan.wind_kw, plan.wind_expected_kw), plan.run.copy(),
     )  # fmt: skip
     rest = points.rest_kw(state)
@@ -108,6 +113,23 @@ def track(state: State, plan: PlanNow, policy: HemsPolicy) -> SetPoints:
     if not policy.export_allowed:
         points = _without_export(points, state)
     return _within_contract(points, state)
+
+
+def _in_band(state: State, hvac_kw: Floats, policy: HemsPolicy) -> Floats:
+    """(N,) the nearest heat to `hvac_kw` with which a room, as it gains and loses heat now, is still in its band after
+    `_AHEAD_S`. An empty room may be as cold as the plan wants it, and warmer by the owner's setback.
+    """
+    homes, report = state.homes, state.report
+    outdoor = np.atleast_1d(report["outdoor_c"].mean())
+    left = heat_loss_factor(homes, _AHEAD_S)
+    unheated = report["indoor_c"] * left + (1 - left) * (outdoor + state.gains_kw / homes.heat_loss_kw_per_k)
+    kelvin_per_kw = (1 - left) / homes.heat_loss_kw_per_k * cop_at(homes, outdoor)[:, 0]
+    used = report["occupied"] > 0.5
+    least = np.where(used, (homes.comfort_low_c + _BAND_MARGIN_K - unheated) / kelvin_per_kw, 0.0)
+    setback = np.where(used, 0.0, np.minimum(policy.setback_k, homes.setback_k))
+    most = (homes.comfort_high_c + setback - _BAND_MARGIN_K - unheated) / kelvin_per_kw
+    # A number that is none, reported by one home, leaves the others as planned.
+    return np.clip(np.fmax(np.fmin(hvac_kw, most), least), 0, homes.hvac_max_kw)
 
 
 def _limit(fed_kw: Floats, expected_kw: Floats) -> Floats:

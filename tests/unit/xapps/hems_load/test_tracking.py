@@ -2,7 +2,10 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from xapps.hems_load.model import cop_at, indoor_after
 from xapps.hems_load.policy import HemsPolicy
 from xapps.hems_load.tracking import NO_LIMIT_KW, PlanNow, track
 
@@ -79,3 +82,30 @@ def test_track_battery_stays_within_the_energy_that_is_left(make_state):
     state = make_state(1, battery_soc=0.01, inflexible_kw=5.0, pv_available_kw=0.0, ev_connected=0.0)
     points, _ = points_of(state, plan(net=0.0))
     assert points.battery_kw[0] == pytest.approx(-0.01 * 10 * 0.95 * 12)
+
+
+@given(
+    planned=st.floats(0, 4), indoor=st.floats(20.0, 24.0), outdoor=st.floats(-12, 25), gains=st.floats(0, 1.5),
+    used=st.booleans(),
+)  # fmt: skip
+def test_track_used_room_stays_in_its_band_where_heat_can_keep_it(make_state, planned, indoor, outdoor, gains, used):
+    """Against the model's own first-order answer a quarter of an hour later; heat that keeps the band is the plan's."""
+    state = make_state(1, indoor_c=indoor, outdoor_c=outdoor, occupied=float(used), ev_connected=0.0)
+    state.gains_kw[:] = gains
+
+    def later_c(hvac_kw):
+        heat = cop_at(state.homes, np.array([outdoor]))[:, 0] * hvac_kw + gains
+        return indoor_after(state.homes, state.report["indoor_c"], heat, np.array([outdoor]), 900.0)[0]
+
+    hvac = track(state, plan(hvac=planned), POLICY).hvac_kw[0]
+    low, high = (20.0, 24.0) if used else (-np.inf, 25.5)
+    assert later_c(hvac) >= min(low, later_c(4.0)) - 1e-9
+    assert later_c(hvac) <= max(high, later_c(0.0)) + 1e-9
+    if low + 0.05 <= later_c(planned) <= high - 0.05:
+        assert hvac == pytest.approx(planned, abs=1e-9)
+
+
+def test_track_one_room_that_reports_no_number_leaves_the_others_as_planned(make_state):
+    state = make_state(3, indoor_c=np.array([21.0, np.nan, 21.0]), ev_connected=0.0)
+    state.report["outdoor_c"][1] = np.nan
+    np.testing.assert_allclose(track(state, plan(3, hvac=0.5), POLICY).hvac_kw, 0.5)
