@@ -1,4 +1,4 @@
-"""The link that several nodes share behind their own, as training and evaluation see it: period means, first come.
+"""The link that several nodes share behind their own: its fluid at period means, and what is known of it from KPM.
 
 Slices pass in strict priority (control, protection, monitoring), as ADR 0024 has it; within a slice all nodes wait
 alike. There is nothing to set on it: a node relieves it by granting itself less. Written apart from the simulator's; a
@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SharedWait", "pass_link"]
+from xapps.slice_bandwidth import joint_kernels as kernels
+from xapps.slice_bandwidth.model import capacity_mbps
+
+__all__ = ["SharedWait", "observed", "pass_link", "passed_mbit", "without_wait"]
 
 Floats = NDArray[np.float64]
-
-LEAST_MBPS = 100.0
-"""A slice that others leave nothing counts as served by this, so that its wait stays a number."""
 
 
 @dataclass(frozen=True)
@@ -30,27 +30,37 @@ class SharedWait:
 
 
 def pass_link(
-    arriving_mbit: Floats, queue_mbit: Floats, capacity_mbps: Floats, period_s: Floats, buffer_mbit: float
-) -> SharedWait:
+    arriving_mbit: Floats, queue_mbit: Floats, capacity_mbps: Floats | float, period_s: Floats | float,
+    buffer_mbit: float,
+) -> SharedWait:  # fmt: skip
     """One period of a shared link: volumes (..., 3) that its nodes let through together, backlogs (..., 3) before.
 
     capacity_mbps and period_s (...). A fluid per slice at the rate that the slices before it leave; waits below
     saturation are left out. What exceeds `buffer_mbit` together is lost, the last slice's first.
     """
-    wait = SharedWait(*(np.zeros(np.broadcast_shapes(arriving_mbit.shape, queue_mbit.shape)) for _ in range(3)))
-    free = np.broadcast_to(capacity_mbps, wait.mean_ms.shape[:-1])
-    room = np.full(wait.mean_ms.shape[:-1], buffer_mbit)
-    for k in range(wait.mean_ms.shape[-1]):
-        start, change = queue_mbit[..., k], arriving_mbit[..., k] - free * period_s
-        end = np.maximum(start + change, 0.0)
-        # It moves from start to end in a straight line for this share of the period, then stays.
-        share = np.minimum(1.0, np.abs(end - start) / np.maximum(np.abs(change), 1e-9))
-        mean = share * (start + end) / 2 + (1 - share) * end
-        square = share * (start * start + start * end + end * end) / 3 + (1 - share) * end * end
-        to_ms = 1e3 / np.maximum(free, LEAST_MBPS)
-        wait.mean_ms[..., k] = mean * to_ms
-        wait.variance_ms2[..., k] = np.maximum(square - mean * mean, 0.0) * to_ms * to_ms
-        free = np.maximum(free - (start + arriving_mbit[..., k] - end) / period_s, 0.0)
-        wait.queue_mbit[..., k] = np.minimum(end, room)
-        room = room - wait.queue_mbit[..., k]
-    return wait
+    return SharedWait(*kernels.passed_over(arriving_mbit, queue_mbit, capacity_mbps, period_s, buffer_mbit))
+
+
+def observed(wait: SharedWait, delay_ms: Floats, passed: Floats) -> SharedWait:
+    """`wait` (..., 3) cut to what delays and volumes of the link's nodes (..., M, 3) leave possible.
+
+    A node that let something through and measured less than the wait proves the backlog to be smaller: the link is
+    faster than was said, or has had an hour to rest. Volumes alone would never notice.
+    """
+    least = np.where(passed > 0, delay_ms, np.inf).min(axis=-2)
+    share = np.clip(least / np.maximum(wait.mean_ms, 1e-9), 0.0, 1.0)
+    return SharedWait(wait.mean_ms * share, wait.variance_ms2 * share**2, wait.queue_mbit * share)
+
+
+def without_wait(delay_ms: Floats, jitter_ms: Floats, wait: SharedWait) -> tuple[Floats, Floats]:
+    """What of a measured delay and jitter (..., 3) [ms] is the node's own link's."""
+    jitter = np.sqrt(np.maximum(jitter_ms * jitter_ms - wait.variance_ms2, 0.0))
+    return np.maximum(delay_ms - wait.mean_ms, 0.0), np.where(wait.variance_ms2 > 0, jitter, jitter_ms)
+
+
+def passed_mbit(
+    offered_mbps: Floats, before_mbit: Floats, after_mbit: Floats, slots: NDArray[np.int64], period_s: Floats | float
+) -> Floats:
+    """Volume (..., 3) [Mbit] that leaves a queue in a period, from its backlogs before and after; drops stay out."""
+    gone = offered_mbps * period_s + before_mbit - after_mbit
+    return np.asarray(np.clip(gone, 0.0, capacity_mbps(slots) * period_s))

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from xapps.slice_bandwidth.aggregation import SharedWait, pass_link
+from xapps.slice_bandwidth.aggregation import SharedWait, observed, pass_link, passed_mbit, without_wait
 from xapps.slice_bandwidth.baselines import Situation
 from xapps.slice_bandwidth.calibration import Served, calibrated
 from xapps.slice_bandwidth.clairvoyant import Course
 from xapps.slice_bandwidth.hindsight import Episode
+from xapps.slice_bandwidth.joint import LinkView
 from xapps.slice_bandwidth.lattice import SPLITS, Bounds, permitted
 from xapps.slice_bandwidth.model import (
     CALENDAR_SLOTS,
@@ -19,7 +20,6 @@ from xapps.slice_bandwidth.model import (
     STATIC_SLOTS,
     LinkModel,
     Prediction,
-    capacity_mbps,
     predict,
 )
 from xapps.slice_bandwidth.objective import TERM_LIMIT, Limits, Objective, evaluate, moved_slots
@@ -29,7 +29,7 @@ from xapps.slice_bandwidth.safety import bounded
 from xapps.slice_bandwidth.state import HISTORY
 from xapps.slice_bandwidth.traffic import Draws, draw_traffic
 
-__all__ = ["LOOP_PERIODS_S", "PERIODS_S", "TAIL", "StepResult", "VectorSliceEnv", "passed_mbit"]
+__all__ = ["LOOP_PERIODS_S", "PERIODS_S", "TAIL", "StepResult", "VectorSliceEnv"]
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -83,6 +83,7 @@ class VectorSliceEnv:
         self.shared_mbit = np.zeros((self.number // self.cells, 3))
         nominal = LinkModel()
         self.believed = LinkModel(*(np.tile(value, (self.number, 1)) for value in vars(nominal).values()))
+        self._own_link, self._shared_seen = self.believed, SharedWait(*(np.zeros_like(self.shared_mbit),) * 3)
         self.at = HISTORY
         for step in range(HISTORY):
             self._put_in_force(step, self.slots)
@@ -134,20 +135,36 @@ class VectorSliceEnv:
         self._measured, self.queue_mbit, self.slots = measured, measured.queue_mbit, slots
         served = Served(offered, before, slots, self.period_s[:, None], measured.delay_ms, measured.jitter_ms)
         self.believed = calibrated(self.believed, served)
+        if self.cells > 1:
+            self._tell_apart(served)
+
+    def _tell_apart(self, served: Served) -> None:
+        """What an app that knows the shared links learns of them, and of each node's own."""
+        passed = passed_mbit(served.offered_mbps, served.queue_mbit, self.queue_mbit, self.slots, served.period_s)
+        each = (len(self.shared_mbit), self.cells, 3)
+        wait = self._over_links(passed, self._shared_seen.queue_mbit)
+        self._shared_seen = observed(wait, served.delay_ms.reshape(each), passed.reshape(each))
+        self._own_ms = without_wait(served.delay_ms, served.jitter_ms, self._per_node(self._shared_seen))
+        self._own_link = calibrated(
+            self._own_link, replace(served, delay_ms=self._own_ms[0], jitter_ms=self._own_ms[1])
+        )
+
+    def _per_node(self, wait: SharedWait) -> SharedWait:
+        return SharedWait(*(np.repeat(value, self.cells, axis=0) for value in vars(wait).values()))
 
     def _pass_shared(self, own: Prediction, offered: Floats, before: Floats, slots: NDArray[np.int64]) -> Prediction:
         """`own` with the waits of the shared links added."""
-        wait = self.shared_wait(passed_mbit(offered, before, own.queue_mbit, slots, self.period_s[:, None]))
-        self.shared_mbit = wait.queue_mbit
-        mean, variance = (np.repeat(value, self.cells, axis=0) for value in (wait.mean_ms, wait.variance_ms2))
-        return Prediction(own.delay_ms + mean, np.sqrt(own.jitter_ms**2 + variance), own.queue_mbit)
-
-    def shared_wait(self, passed: Floats) -> SharedWait:
-        """What the shared links make of volumes (N, 3) [Mbit] that nodes let through in the coming period."""
-        together = passed.reshape(-1, self.cells, 3).sum(axis=1)
-        return pass_link(
-            together, self.shared_mbit, self.shared_mbps, self.period_s[:: self.cells], SHARED_BUFFER_MBIT
+        passed = passed_mbit(offered, before, own.queue_mbit, slots, self.period_s[:, None])
+        wait = self._over_links(passed, self.shared_mbit)
+        self.shared_mbit, each = wait.queue_mbit, self._per_node(wait)
+        return Prediction(
+            own.delay_ms + each.mean_ms, np.sqrt(own.jitter_ms**2 + each.variance_ms2), own.queue_mbit
         )  # fmt: skip
+
+    def _over_links(self, passed: Floats, queue_mbit: Floats) -> SharedWait:
+        """What the shared links make of volumes (N, 3) [Mbit] that nodes let through, backlogs (G, 3) before."""
+        together = passed.reshape(-1, self.cells, 3).sum(axis=1)
+        return pass_link(together, queue_mbit, self.shared_mbps, self.period_s[:: self.cells], SHARED_BUFFER_MBIT)
 
     def observation(self) -> Observation:
         """What is known before the coming period."""
@@ -162,6 +179,12 @@ class VectorSliceEnv:
             self.alarm,
             self.believed,
         )
+
+    def apart(self) -> tuple[Observation, list[LinkView]]:
+        """What an app that knows of the shared links sees: nodes without the links' waits, and the links themselves."""
+        seen = replace(self.observation(), delay_ms=self._own_ms[0], jitter_ms=self._own_ms[1], link=self._own_link)
+        links = zip(self.shared_mbps, self._shared_seen.queue_mbit, strict=True)
+        return seen, [LinkView(float(rate), SHARED_BUFFER_MBIT, queue) for rate, queue in links]
 
     @property
     def alarm(self) -> NDArray[np.bool_]:
@@ -224,11 +247,3 @@ class VectorSliceEnv:
         reward = -(priced + objective.penalty(limits) + limits.slot_move_cost * moved)
         self.at += 1
         return StepResult(reward, objective, moved, self.at >= self.steps + HISTORY)
-
-
-def passed_mbit(
-    offered_mbps: Floats, before_mbit: Floats, after_mbit: Floats, slots: NDArray[np.int64], period_s: Floats | float
-) -> Floats:
-    """Volume (..., 3) [Mbit] that leaves a queue in a period, from its backlogs before and after; drops stay out."""
-    gone = offered_mbps * period_s + before_mbit - after_mbit
-    return np.asarray(np.minimum(gone, capacity_mbps(slots) * period_s))

@@ -19,13 +19,14 @@ from xapps.slice_bandwidth.baselines import (
 )  # fmt: skip
 from xapps.slice_bandwidth.clairvoyant import clairvoyant_course
 from xapps.slice_bandwidth.environment import VectorSliceEnv
-from xapps.slice_bandwidth.rl_agent import Learned, scored
+from xapps.slice_bandwidth.objective import Limits
+from xapps.slice_bandwidth.rl_agent import Learned, Observation, scored
 from xapps.slice_bandwidth.safety import LONGEST_S
 from xapps.slice_bandwidth.traffic import Draws
 
 __all__ = [
     "HELD_OUT_SEEDS", "SUITES", "TUNING_SEEDS", "VALIDATION_SEEDS", "VALIDATION_SUITES", "Figures", "Rule",
-    "clairvoyant", "compare", "gap_closed", "interval", "play", "refusals", "rules", "summary",
+    "as_served", "clairvoyant", "compare", "gap_closed", "interval", "play", "refusals", "rules", "summary",
 ]  # fmt: skip
 
 Rule = Callable[[VectorSliceEnv], NDArray[np.intp]]
@@ -94,15 +95,14 @@ def rules(learned: Learned | None, thresholds: Thresholds | None = None) -> dict
             safe=True,
         )
         if learned.actor is not None:
-            table["rl"] = on_mask(lambda env: _as_served(known, env), safe=True)
+            table["rl"] = on_mask(lambda env: as_served(known, env.observation(), env.policies.limits), safe=True)
     return table
 
 
-def _as_served(learned: Learned, env: VectorSliceEnv) -> NDArray[np.floating]:
+def as_served(learned: Learned, seen: Observation, limits: Limits) -> NDArray[np.floating]:
     """What mode `rl` prefers: the actor in the Near-RT loop, forecast and enumeration at longer periods."""
-    seen, limits = env.observation(), env.policies.limits
     made = scored(learned, seen, limits)
-    slow = env.period_s > LONGEST_S
+    slow = seen.period_s > LONGEST_S
     if not slow.any():
         return made
     return np.where(slow[:, None], predict_and_enumerate(seen, learned.forecaster, limits), made)

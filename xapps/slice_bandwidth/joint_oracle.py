@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from xapps.slice_bandwidth.aggregation import pass_link
-from xapps.slice_bandwidth.environment import SHARED_BUFFER_MBIT, VectorSliceEnv, passed_mbit
+from xapps.slice_bandwidth.aggregation import pass_link, passed_mbit
+from xapps.slice_bandwidth.environment import SHARED_BUFFER_MBIT, VectorSliceEnv
 from xapps.slice_bandwidth.lattice import SPLITS, index_of
 from xapps.slice_bandwidth.model import ALL_SLOTS, predict
 from xapps.slice_bandwidth.objective import Limits, moved_slots, price
