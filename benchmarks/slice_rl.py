@@ -4,9 +4,10 @@
 eq (2), threshold rule, enumeration of the last load, predict-and-enumerate, the trained actor. Oracles: myopic
 enumeration of the coming period and the clairvoyant with switching cost. Suites: the surrogate's held-out seeds,
 policies and loads from outside of what training draws, all periods, the simulator's situations, nodes that share an
-aggregation link (surrogate and simulator; their oracle is joint) and, where the data is there, runs of TRACTOR. Broken
-limits are compared as (1 + actor) / (1 + clairvoyant) per 1,000 decisions, because an oracle may break none at all;
-both counts stand beside it. `--tune` prints the grid of the threshold rule on training seeds instead.
+aggregation link (surrogate and simulator; the actor decides alone and jointly, the oracle is joint) and, where the data
+is there, runs of TRACTOR. Broken limits are compared as (1 + actor) / (1 + clairvoyant) per 1,000 decisions, because an
+oracle may break none at all; both counts stand beside it. `--tune` prints the grid of the threshold rule on training
+seeds instead.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from xapps.slice_bandwidth.baselines import Thresholds
 from xapps.slice_bandwidth.environment import VectorSliceEnv
 from xapps.slice_bandwidth.evaluation import HELD_OUT_SEEDS, SUITES, TUNING_SEEDS, clairvoyant, interval, play, rules
 from xapps.slice_bandwidth.joint_oracle import joint_oracle
+from xapps.slice_bandwidth.joint_rule import decide_jointly
 from xapps.slice_bandwidth.model import SLICES
 from xapps.slice_bandwidth.policy import Mode, SlicePolicy
 from xapps.slice_bandwidth.train import ACTOR, CARD, FORECASTER, MODELS, load_learned
@@ -39,7 +41,7 @@ MET_SHARE = 0.99
 """A service's latency budget counts as met where the longest delay of so many periods is within it."""
 CELLS, SHARED_SHARE = 3, 0.40
 """Nodes on a shared link, and its rate in the simulator as a share of theirs together: surges of several fill it."""
-COUPLED_RULES = ("static", "gradient_eq2", "predict_enumerate", "rl")
+COUPLED_RULES = ("static", "gradient_eq2", "predict_enumerate", "rl", "rl_jointly", "joint_oracle")
 Rows = dict[str, np.ndarray]
 """Controller -> (seeds, 4): cost, eq (3), broken limits, slots moved, per period."""
 
@@ -71,7 +73,8 @@ def main() -> None:
         suites["tractor_runs"] = measured(table, env_recorded, seeds)
     coupled: dict[str, Rows] = {}
     if chosen.suites is None or "coupled" in wanted:
-        coupled = coupled_suites(table, chosen.nodes, chosen.periods, seeds)
+        oracle = {"rl_jointly": lambda env: decide_jointly(learned, env), "joint_oracle": joint_oracle}
+        coupled = coupled_suites(table | oracle, chosen.nodes, chosen.periods, seeds)
     rl_ms, _ = latencies_ms(Mode.RL, learned, chosen.decisions)
     card = json.loads((MODELS / CARD).read_text(encoding="utf-8"))
     write_result(chosen.json, figures(suites, latencies) | coupled_figures(coupled) | {
@@ -172,7 +175,7 @@ def coupled_suites(
 ) -> dict[str, Rows]:
     """Nodes that share links, on the surrogate and on the simulator's queues in surges; the oracle is joint."""
     number = CELLS * max(1, nodes // CELLS)
-    rules_of_all = {name: table[name] for name in COUPLED_RULES} | {"joint_oracle": joint_oracle}
+    rules_of_all = {name: table[name] for name in COUPLED_RULES}
     surrogate = VectorSliceEnv(number, periods, random_policies=False, period_s=0.1, cells=CELLS)
     simulator = CoupledSituationEnv("surge", number, periods, CELLS, SHARED_SHARE)
     return {
@@ -182,12 +185,13 @@ def coupled_suites(
 
 
 def coupled_figures(suites: Mapping[str, Rows]) -> dict[str, float]:
-    """Gap closed towards the joint oracle, and the limits that both break."""
+    """Gap that the actor closes towards the joint oracle, deciding jointly and alone, and the limits that all break."""
     made = {}
     for name, rows in suites.items():
-        made[f"gap_closed_{name}"] = pooled_gap(rows, "rl", "joint_oracle")
-        made[f"broken_limits_per_1000_{name}"] = broken_per_1000([rows], "rl")
-        made[f"broken_limits_per_1000_oracle_{name}"] = broken_per_1000([rows], "joint_oracle")
+        for rule, suffix in (("rl_jointly", ""), ("rl", "_alone")):
+            made[f"gap_closed_{name}{suffix}"] = pooled_gap(rows, rule, "joint_oracle")
+        for rule, suffix in (("rl_jointly", ""), ("rl", "_alone"), ("joint_oracle", "_oracle")):
+            made[f"broken_limits_per_1000{suffix}_{name}"] = broken_per_1000([rows], rule)
     return made
 
 
