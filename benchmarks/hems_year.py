@@ -42,12 +42,13 @@ from ric.columns import Table
 from ric.decision import Reason
 from xapps.hems_load.decision import Decision
 from xapps.hems_load.fleet_problem import FleetPlan
+from xapps.hems_load.horizon import Horizon, Steps
 from xapps.hems_load.optimizer import Limits, Optimizer
 from xapps.hems_load.policy import HemsPolicy
 from xapps.hems_load.problems import Slots, pose_fleet, slots_of
 from xapps.hems_load.projection import project
 from xapps.hems_load.solver import Effort, solve_fleet, warm_up
-from xapps.hems_load.state import Horizon, NodeMemory, State
+from xapps.hems_load.state import NodeMemory, State
 from xapps.hems_load.tracking import NO_LIMIT_KW, SetPoints
 
 Floats = NDArray[np.float64]
@@ -256,7 +257,7 @@ def _controlled(controller: str, plant: Plant, year: Year) -> Callable[[dict[str
         forecast.learn(report, float(devices.pv_kwp.sum()), float(devices.wind_rated_kw.sum()))
         if not memory.add(tables | forecast.tables(end_s) if end_s % QUARTER_S == 0 or not memory.outlook else tables):
             return
-        state = memory.state("node", STEPS)
+        state = memory.state("node", Steps(0, STEPS))
         if state is None:
             return
         if foresight is not None:

@@ -22,6 +22,7 @@ from ric.scopes import Scope, reach_of
 from xapps.hems_load.config import HemsConfig
 from xapps.hems_load.decision import Decision
 from xapps.hems_load.fleet import FleetDecision, FleetState, decide_fleet, fall_back_fleet
+from xapps.hems_load.horizon import MINUTE_S, Steps
 from xapps.hems_load.optimizer import Limits, Optimizer
 from xapps.hems_load.policy import POLICY_TYPE_ID, HemsPolicy
 from xapps.hems_load.solver import warm_up
@@ -31,7 +32,7 @@ __all__ = ["HemsLoadApp"]
 
 KINDS = ("home_report", "home_static", "appliance_report", "storage_report", "feeder_report", "outlook", "tariffs")
 GRID = (grid.NAME, grid.VERSION)
-FORECAST, SCHEDULE = "demand_forecast_15min/", "storage_schedule/"
+FORECAST, MINUTES, SCHEDULE = "demand_forecast_15min/", "demand_forecast_1min/", "storage_schedule/"
 PLAN_VALID_MS = 2 * 3600 * 1000
 TWINS = {"home_report": "home_fleet", "feeder_report": "feeder", "outlook": "outlook", "storage_report": "storage"}
 VERIFIED_KW = 1e-3
@@ -61,7 +62,7 @@ class HemsLoadApp(App[HemsConfig, HemsPolicy, FleetState, FleetDecision]):
     async def rebuild(self) -> None:
         """Make the solver ready; take forecasts and schedules from the bus. The homes report by themselves."""
         await asyncio.to_thread(warm_up)
-        for topic, prefix in ((TWIN_FORECAST, FORECAST), (TWIN_DESIRED, SCHEDULE)):
+        for topic, prefix in ((TWIN_FORECAST, FORECAST), (TWIN_FORECAST, MINUTES), (TWIN_DESIRED, SCHEDULE)):
             for twin in (await self.links.twins.rebuild(topic, prefix)).values():
                 self._on_twin(topic, twin)
 
@@ -83,6 +84,9 @@ class HemsLoadApp(App[HemsConfig, HemsPolicy, FleetState, FleetDecision]):
         if twin.twin_id.startswith(FORECAST):
             check_series(twin.table, ("load_p50_kw",), "BUS-RANGE")
             self._memory(twin.twin_id.removeprefix(FORECAST)).forecast = twin.table
+        elif twin.twin_id.startswith(MINUTES):
+            check_series(twin.table, ("load_p50_kw",), "BUS-RANGE", MINUTE_S)
+            self._memory(twin.twin_id.removeprefix(MINUTES)).minutes = twin.table
         elif twin.twin_id.startswith(SCHEDULE):
             check_series(twin.table, ("charge_kw", "discharge_kw", "reserve_kw"), "BUS-RANGE")
             self._memory(twin.twin_id.removeprefix(SCHEDULE)).schedule = twin.table
@@ -95,7 +99,8 @@ class HemsLoadApp(App[HemsConfig, HemsPolicy, FleetState, FleetDecision]):
     def observe(self, now_ns: int) -> FleetState | None:  # noqa: ARG002 - the reports' time is the one that counts
         """The nodes that have reported since the last cycle."""
         due, self._due = sorted(self._due), set()
-        states = [self._memories[node].state(node, self.config.horizon_steps) for node in due]
+        steps = Steps(self.config.minute_steps, self.config.quarter_steps)
+        states = [self._memories[node].state(node, steps) for node in due]
         nodes = tuple(state for state in states if state is not None)
         for state in nodes:
             limits = Limits(self.config.plan_every_s, self.config.price_rounds, self.config.solver_threads)

@@ -19,8 +19,10 @@ class HemsConfig(AppConfig):
     so 1000 tracks PV and load second by second."""
     plan_every_s: float = Field(default=900.0, ge=60, le=86_400)
     """Age at which a plan is made anew [s]; a policy change or a new forecast makes one sooner."""
-    horizon_steps: int = Field(default=96, ge=8, le=192)
-    """Steps of a plan, 15 min each."""
+    minute_steps: int = Field(default=15, ge=0, le=60)
+    """First steps of a plan, 1 min each: the set-points of the coming minutes. As many as `plan_every_s` has."""
+    quarter_steps: int = Field(default=95, ge=8, le=192)
+    """Steps of a plan after that, 15 min each, by the clock; the first is what the minutes leave of theirs."""
     price_rounds: int = Field(default=6, ge=0, le=50)
     """Most rounds of price coordination per plan where a cap binds. 0 leaves the cap to the real-time limits."""
     solver_threads: int = Field(default=2, ge=1, le=256)

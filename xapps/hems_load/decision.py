@@ -9,7 +9,8 @@ import numpy as np
 
 from ric.columns import Table
 from ric.decision import Reason
-from xapps.hems_load.state import NS, STEP_S, State
+from xapps.hems_load.horizon import NS, STEP_S
+from xapps.hems_load.state import State
 from xapps.hems_load.tracking import SetPoints
 
 __all__ = ["Decision"]

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xapps.hems_load.fleet_problem import FleetPlan
+from xapps.hems_load.horizon import NS
 from xapps.hems_load.policy import HemsPolicy
-from xapps.hems_load.problems import HOURS
 from xapps.hems_load.projection import Projected
-from xapps.hems_load.state import NS, STEP_S, State
+from xapps.hems_load.state import State
 from xapps.hems_load.tracking import PlanNow, must_charge
 
 __all__ = ["Explainer", "Moment"]
@@ -45,8 +45,7 @@ class Moment:
 
     def step_of(self, row: int) -> int:
         """Step of the home's plan that holds now."""
-        since = int(self.state.source_time_ns - self.start_ns[row]) // (STEP_S * NS)
-        return int(np.clip(since, 0, self.plan.net_kw.shape[1] - 1))
+        return int(self.state.steps.at(self.start_ns[[row]], self.state.source_time_ns)[0])
 
 
 @dataclass
@@ -157,9 +156,11 @@ def _next_charge(moment: Moment, row: int) -> tuple[float, float]:
     ahead = np.flatnonzero(moment.plan.ev_kw[row, step + 1 :] > _ON_KW)
     if not ahead.size:
         return -1.0, 0.0
-    into_h = (moment.state.source_time_ns - int(moment.start_ns[row])) / NS / 3600 - step * HOURS
-    price = moment.state.horizon.buy[row, min(int(ahead[0]) + 1, moment.state.horizon.buy.shape[1] - 1)]
-    return (int(ahead[0]) + 1) * HOURS - into_h, float(price)
+    start_ns = int(moment.start_ns[row])
+    begins_ns = moment.state.steps.edges_ns(start_ns)[step + 1 + int(ahead[0])]
+    after_h = (int(begins_ns) - moment.state.source_time_ns) / NS / 3600
+    now = min(int(np.searchsorted(moment.state.edges_h, after_h, "right")), moment.state.edges_h.size - 1) - 1
+    return after_h, float(moment.state.horizon.buy[row, now])
 
 
 # Battery, heat, PV and wind, appliances -----------------------------------------------------------------------

@@ -17,12 +17,14 @@ from xapps.hems_load.explain import Explainer, Moment
 from xapps.hems_load.fallback import comfort_points
 from xapps.hems_load.fleet_limits import FleetLimits, keep_fleet_limits
 from xapps.hems_load.fleet_problem import RELAXATION_FLOORS, FleetPlan
+from xapps.hems_load.horizon import NS, STEP_S, means_between
 from xapps.hems_load.policy import HemsPolicy, import_cap_kw
 from xapps.hems_load.problems import Slots, pose_fleet, slots_of
 from xapps.hems_load.projection import Projected, faults_of, project
 from xapps.hems_load.solver import Effort, WarmStart, coordinate_fleet, solve_fleet
 from xapps.hems_load.solver.coordination import EVENNESS_EUR
-from xapps.hems_load.state import NS, STEP_S, State
+from xapps.hems_load.solver.regrid import regrid
+from xapps.hems_load.state import State
 from xapps.hems_load.tracking import PlanNow, track
 
 __all__ = ["Limits", "Optimizer"]
@@ -32,6 +34,10 @@ Ints = NDArray[np.int64]
 
 CAP_MARGIN = 0.03
 """Share of a cap that is kept free in real time: the next minute differs from the last."""
+LEAST_SHARE = 0.02
+"""Share of an appliance's power in a plan that is the solver's rounding [1]."""
+GOLDEN = 0.6180339887498949
+"""Multiples of it, taken modulo 1, are spread evenly however many there are."""
 MISS_TOLERANCE_KW = 0.1
 """A limit passed by no more than this counts as kept [kW]."""
 
@@ -99,7 +105,7 @@ class Optimizer:
         if standing is None or standing.ids != state.homes.ids:
             return None
         age_s = (state.source_time_ns - standing.made_ns) / NS
-        if not 0 <= age_s < STEP_S * standing.plan.net_kw.shape[1]:
+        if not 0 <= age_s < 3600 * state.steps.edges_h(standing.made_ns)[-1]:
             return None
         return self._follow(state, policy, replace(why, numbers={**why.numbers, "plan_age_s": age_s}))
 
@@ -118,12 +124,9 @@ class Optimizer:
 
     def _plan(self, state: State, policy: HemsPolicy, may_go_on: Callable[[], bool]) -> None:
         problem, old = pose_fleet(state, policy), self._standing
-        warm = old.warm if old is not None and old.ids == state.homes.ids else None
-        moved = 0 if old is None else int((state.source_time_ns - old.made_ns) // (STEP_S * NS))
         self._note_dr_reference(state, policy)
-        times = state.time_s + STEP_S * np.arange(problem.steps)
-        cap = np.array([self._cap_kw(policy, time_s) for time_s in times])
-        options: dict[str, Any] = {"shift_steps": max(moved, 0), "effort": Effort(threads=self._limits.threads)}
+        cap = np.array([self._cap_kw(policy, state.time_s + 3600 * begin_h) for begin_h in state.edges_h[:-1]])
+        warm, options = _warm_start(old, state), dict[str, Any](effort=Effort(threads=self._limits.threads))
         if np.isfinite(cap).any():
             rounds = self._limits.price_rounds
             options |= {"rounds": rounds, "may_go_on": may_go_on, "evenness_eur": 2 * EVENNESS_EUR * policy.fairness}
@@ -147,8 +150,9 @@ class Optimizer:
         if not moved.size:
             return
         problem = pose_fleet(state, policy)
-        late = np.clip(np.arange(problem.steps) + self._age_steps(standing, state), 0, problem.steps - 1)
-        problem = replace(problem, fleet_price=standing.plan.fleet_price[late])
+        begins_ns = state.steps.edges_ns(state.source_time_ns)[:-1]
+        then = [int(state.steps.at(_one(standing.made_ns), int(begin_ns))[0]) for begin_ns in begins_ns]
+        problem = replace(problem, fleet_price=standing.plan.fleet_price[then])
         fresh, _ = solve_fleet(problem.take(moved), effort=Effort(threads=1))
         start_ns = standing.start_ns.copy()
         start_ns[moved] = state.source_time_ns
@@ -171,11 +175,13 @@ class Optimizer:
         if event is None or (self._dr_reference_kw is not None and self._dr_reference_kw[0] == event):
             return
         standing = self._standing
-        net = np.array([state.report["import_kw"].sum()]) if standing is None else standing.plan.fleet_net_kw
-        start_s = state.time_s if standing is None else standing.made_ns / NS
-        first = int(np.clip((event.start_s - start_s) // STEP_S, 0, net.size - 1))
-        last = int(np.clip((event.end_s - start_s) // STEP_S, first + 1, net.size)) if net.size > 1 else 1
-        self._dr_reference_kw = (event, float(net[first:last].mean()))
+        if standing is None:
+            self._dr_reference_kw = (event, float(state.report["import_kw"].sum()))
+            return
+        edges_s = state.steps.edges_ns(standing.made_ns) / NS
+        within = np.diff(np.clip(edges_s, event.start_s, event.end_s))
+        within[-1] += within.sum() <= 0  # an event beyond the plan counts from the plan's end
+        self._dr_reference_kw = (event, float(np.average(standing.plan.fleet_net_kw, weights=within)))
 
     def _cap_kw(self, policy: HemsPolicy, time_s: float) -> float:
         cap, event = import_cap_kw(policy, time_s), policy.dr_event
@@ -198,44 +204,51 @@ class Optimizer:
         kept = keep_fleet_limits(state, safe.points, cap * (1 - CAP_MARGIN), policy, age_s)
         safe = replace(safe, points=project(state, kept.points, policy).points)
         safe = _mend(state, safe, policy)
-        step = self._age_steps(standing, state)
+        step = int(state.steps.at(_one(standing.made_ns), state.source_time_ns)[0])
         miss = max(float(safe.points.net_kw(state).sum()) - cap, float(standing.plan.miss_kw[step:].max(initial=0.0)))
         missed = {"cap": miss, "ramp": kept.ramp_miss_kw, "reserve": kept.reserve_miss_kw}
         missed = {name: value if value > MISS_TOLERANCE_KW else 0.0 for name, value in missed.items()}
         moment = Moment(state, policy, standing.plan, standing.start_ns, now, safe, kept.given_kw, cap)
         reason = _reason(why, moment, kept, missed, self._explainer.lines(moment))
-        plan = _plan_table(standing) if standing.made_ns == state.source_time_ns else None
+        plan = _plan_table(standing, state) if standing.made_ns == state.source_time_ns else None
         return Decision.of(state, safe.points, reason=reason, missed_kw=missed, plan=plan)
 
-    @staticmethod
-    def _age_steps(standing: _Standing, state: State) -> int:
-        last = standing.plan.net_kw.shape[1] - 1
-        return int(np.clip((state.source_time_ns - standing.made_ns) // (STEP_S * NS), 0, last))
+
+def _warm_start(standing: _Standing | None, state: State) -> WarmStart | None:
+    """The last solution, as seen from the steps of now; None for other homes."""
+    if standing is None or standing.ids != state.homes.ids:
+        return None
+    late_h = (state.source_time_ns - standing.made_ns) / (3600 * NS)
+    return regrid(standing.warm, state.steps.edges_h(standing.made_ns), state.edges_h + late_h)
+
+
+def _one(time_ns: int) -> Ints:
+    return np.array([time_ns])
 
 
 def _plan_now(standing: _Standing, state: State) -> PlanNow:
     plan = standing.plan
     rows = np.arange(len(state.homes))
-    since = state.source_time_ns - standing.start_ns
-    step = np.clip(since // (STEP_S * NS), 0, plan.net_kw.shape[1] - 1)
+    step = state.steps.at(standing.start_ns, state.source_time_ns)
     names = ("net_kw", "battery_kw", "ev_kw", "hvac_kw", "pv_kw", "wind_kw")
     now = {name: getattr(plan, name)[rows, step] for name in names}
     pv, wind = (expected[rows, step] for expected in standing.renewable_kw)
-    run = _run_now(standing, state, step, since)
+    run = _run_now(standing, state, step)
     return PlanNow(**now, pv_expected_kw=pv, wind_expected_kw=wind, run=run)
 
 
-def _run_now(standing: _Standing, state: State, step: Ints, since_ns: Ints) -> NDArray[np.bool_]:
-    """(K,) whether the plan has each appliance running; part of its power means that part of the step."""
+def _run_now(standing: _Standing, state: State, step: Ints) -> NDArray[np.bool_]:
+    """(K,) whether the plan has each appliance running; part of its power means that part of the time, in turns."""
     jobs, plan, slots = state.jobs, standing.plan, standing.slots
     run = np.zeros(len(jobs), dtype=bool)
     if standing.job_ids != jobs.ids:
         return run
     rows = _planned(slots.interruptible, plan.appliance_kw.shape[1])
     home = jobs.home[rows]
-    planned = plan.appliance_kw[home, slots.interruptible[rows], step[home]]
-    into_step = since_ns[home] / (STEP_S * NS) - step[home]
-    run[rows] = planned > (into_step + 1e-3) * jobs.power_kw[rows]
+    planned, whole = plan.appliance_kw[home, slots.interruptible[rows], step[home]], jobs.power_kw[rows]
+    # Each has its own turn in a quarter of an hour: all at its beginning would be a peak of one minute.
+    turn = (state.time_s / STEP_S + rows * GOLDEN) % 1
+    run[rows] = (planned > LEAST_SHARE * whole) & (turn * whole < planned + LEAST_SHARE * whole)
     rows = _planned(slots.shiftable, plan.shiftable_start.shape[1])
     home = jobs.home[rows]
     start = plan.shiftable_start[home, slots.shiftable[rows]]
@@ -303,16 +316,21 @@ def _mend(state: State, safe: Projected, policy: HemsPolicy) -> Projected:
     return Projected(replace(points, **mended, run=run), changed)
 
 
-def _plan_table(standing: _Standing) -> Table:
-    """What the homes plan to import together, for those who plan around them."""
-    columns = {"step_s": np.array([float(STEP_S)]), "net_kw": standing.plan.fleet_net_kw[None, :]}
-    return Table("fleet_plan", ("homes",), columns, standing.made_ns)
+def _plan_table(standing: _Standing, state: State) -> Table:
+    """What the homes plan to import together, for those who plan around them: by quarters of an hour of the clock."""
+    edges_ns = state.steps.edges_ns(standing.made_ns)
+    first = standing.made_ns // (STEP_S * NS)
+    quarters = STEP_S * NS * np.arange(first, int(edges_ns[-1]) // (STEP_S * NS) + 1)
+    within = np.maximum(quarters, standing.made_ns)
+    net = means_between(standing.plan.fleet_net_kw, edges_ns, within)
+    columns = {"step_s": np.array([float(STEP_S)]), "net_kw": net[None, :]}
+    return Table("fleet_plan", ("homes",), columns, int(quarters[0]))
 
 
 def _reason(why: Reason, moment: Moment, kept: FleetLimits, missed: dict[str, float], lines: dict[str, str]) -> Reason:
     """Why, in numbers for the fleet, and a line per home and device whose state changed."""
     plan, state = moment.plan, moment.state
-    step = int(np.clip((state.source_time_ns - moment.start_ns.min()) // (STEP_S * NS), 0, plan.net_kw.shape[1] - 1))
+    step = int(state.steps.at(_one(int(moment.start_ns.min())), state.source_time_ns)[0])
     relaxed = {code: float((plan.relaxed[code] > floor).sum()) for code, floor in RELAXATION_FLOORS.items()}
     numbers = {
         **why.numbers,

@@ -8,16 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xapps.hems_load.fleet_problem import Appliances, Battery, Ev, FleetProblem, HeatPump, Meter, Shiftable
+from xapps.hems_load.horizon import STEP_S
 from xapps.hems_load.model import Jobs, cop_at, heat_loss_factor
 from xapps.hems_load.policy import HemsPolicy
-from xapps.hems_load.state import STEP_S, State
+from xapps.hems_load.state import State
 
-__all__ = ["HOURS", "Slots", "pose_fleet", "slots_of"]
+__all__ = ["Slots", "pose_fleet", "slots_of"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-HOURS = STEP_S / 3600
 SOONER_EUR_PER_KWH = 1e-3
 """What later imports cost more over the horizon: of equal prices the earlier is taken, and cars are full sooner."""
 PRICE_GAP = 1e-3
@@ -46,11 +46,11 @@ class Slots:
 
 
 def pose_fleet(state: State, policy: HemsPolicy) -> FleetProblem:
-    """The problem of all homes of `state` under `policy`, over the horizon in steps of HOURS."""
+    """The problem of all homes of `state` under `policy`, over the steps ahead."""
     buy, sell = _prices(state, policy)
-    mean = buy.mean(axis=1)
+    mean = buy @ np.diff(state.edges_h) / state.edges_h[-1]
     return FleetProblem(
-        hours=np.full(buy.shape[1], HOURS),
+        hours=np.diff(state.edges_h),
         meter=_meter(state, policy, buy, sell),
         battery=_battery(state, policy, mean),
         ev=_ev(state, policy, mean),
@@ -79,21 +79,20 @@ def _ranked(home: NDArray[np.intp], chosen: NDArray[np.bool_]) -> Ints:
 
 def _prices(state: State, policy: HemsPolicy) -> tuple[Floats, Floats]:
     """(N, T) what an import costs and an export earns in the plan [EUR/kWh]."""
-    horizon = state.horizon
-    steps = horizon.buy.shape[1]
+    horizon, begin_h = state.horizon, state.edges_h[:-1]
     carbon = policy.carbon_eur_per_t / 1e6 * horizon.carbon_g_per_kwh
-    tariff = policy.price_weight * (horizon.buy + carbon) + SOONER_EUR_PER_KWH * np.linspace(0, 1, steps)
-    buy = tariff + _own_view(state.time_s, len(state.homes), steps, policy.spread_eur_per_kwh)
+    tariff = policy.price_weight * (horizon.buy + carbon) + SOONER_EUR_PER_KWH * begin_h / 24
+    buy = tariff + _own_view(state, policy.spread_eur_per_kwh)
     return buy, np.minimum(policy.price_weight * horizon.sell, buy - PRICE_GAP)
 
 
-def _own_view(time_s: float, homes: int, steps: int, spread: float) -> Floats:
-    """(N, T) what each home adds to the tariff [EUR/kWh], -spread..spread: fixed per home and hour of the calendar, so
-    that the next plan sees the same, and linear in between.
+def _own_view(state: State, spread: float) -> Floats:
+    """(N, T) what each home adds to the tariff [EUR/kWh], -spread..spread: fixed per home and hour of the calendar,
+    linear in between by quarters of an hour, so that the next plan sees the same.
     """
-    hours = (time_s + STEP_S * np.arange(steps)) / 3600
-    first = int(hours[0])
-    knots = np.array([np.random.default_rng(first + n).uniform(-1, 1, homes) for n in range(int(steps * HOURS) + 2)])
+    hours = np.floor((state.time_s + 3600 * state.edges_h[:-1]) / STEP_S) * STEP_S / 3600
+    first, homes = int(hours[0]), len(state.homes)
+    knots = np.array([np.random.default_rng(n).uniform(-1, 1, homes) for n in range(first, int(hours[-1]) + 2)])
     whole = hours.astype(int) - first
     share = hours - hours.astype(int)
     return np.asarray(spread * ((1 - share)[:, None] * knots[whole] + share[:, None] * knots[whole + 1])).T
@@ -104,8 +103,8 @@ def _meter(state: State, policy: HemsPolicy, buy: Floats, sell: Floats) -> Meter
     load = horizon.load_kw
     under_way = jobs.running & ~jobs.interruptible & (jobs.left_h > 0)
     if under_way.any():
-        steps = np.arange(buy.shape[1])
-        share = np.clip(jobs.left_h[under_way, None] / HOURS - steps, 0, 1)
+        edges = np.minimum(state.edges_h, jobs.left_h[under_way, None])
+        share = np.diff(edges, axis=1) / np.diff(state.edges_h)
         load = load.copy()
         np.add.at(load, jobs.home[under_way], jobs.power_kw[under_way, None] * share)
     export = homes.export_limit_kw if policy.export_allowed else np.zeros(len(homes))
@@ -141,19 +140,16 @@ def _ev(state: State, policy: HemsPolicy, mean: Floats) -> Ev | None:
     connected = (report["ev_connected"] > 0.5) & (homes.ev_kwh > 0)
     if not connected.any():
         return None
-    steps = state.horizon.buy.shape[1]
-    stays = np.where(connected, np.floor(report["ev_departure_h"] / HOURS + 1e-6), 0).astype(int)
-    step = np.arange(steps)[None, :]
-    here = (step < stays[:, None]).astype(float)
+    edges, leaves_h = state.edges_h, np.where(connected, report["ev_departure_h"], 0.0)
+    ends = edges[None, 1:] <= leaves_h[:, None] + _TINY_H
+    here = ends.astype(float)
     now = np.clip(report["ev_soc"], 0, 1) * homes.ev_kwh
     floor_soc = np.maximum(policy.v2g_floor_soc, homes.ev_floor_soc)
     floor = np.where(connected, np.minimum(floor_soc * homes.ev_kwh, now), 0.0)
-    later_h = np.maximum(stays - steps, 0) * HOURS
-    later = later_h * EV_RATE_SHARE * homes.ev_max_kw * homes.ev_efficiency
+    later = np.maximum(leaves_h - edges[-1], 0) * EV_RATE_SHARE * homes.ev_max_kw * homes.ev_efficiency
     target = np.minimum(report["ev_target_soc"] * homes.ev_kwh + EV_MARGIN_KWH, homes.ev_kwh)
     wanted = np.maximum(target - later, 0)
-    last = np.clip(stays - 1, 0, steps - 1)
-    due = (step == last[:, None]) & (stays > 0)[:, None]
+    due = ends & ~np.pad(ends[:, 1:], ((0, 0), (0, 1)))
     return Ev(
         energy_kwh=np.where(connected, now, 0.0),
         capacity_kwh=np.where(connected, homes.ev_kwh, 0.0),
@@ -164,7 +160,7 @@ def _ev(state: State, policy: HemsPolicy, mean: Floats) -> Ev | None:
         wear_eur_per_kwh=np.full(len(homes), policy.v2g_wear_eur_per_kwh),
         end_value_eur_per_kwh=np.where(connected, EV_VALUE_SHARE * mean, 0.0),
         here=here,
-        trip_kwh=np.zeros((len(homes), steps)),
+        trip_kwh=np.zeros(here.shape),
         floor_kwh=np.broadcast_to(floor[:, None], here.shape),
         target_kwh=np.where(due, wanted[:, None], 0.0),
     )
@@ -174,50 +170,48 @@ def _heat_pump(state: State, policy: HemsPolicy, mean: Floats) -> HeatPump | Non
     homes, horizon = state.homes, state.horizon
     if not homes.hvac_max_kw.any():
         return None
-    left = heat_loss_factor(homes, STEP_S)
+    hours = np.diff(state.edges_h)
+    lengths, of = np.unique(hours, return_inverse=True)
+    left = np.stack([heat_loss_factor(homes, 3600 * length) for length in lengths], axis=1)[:, of]
     cop = cop_at(homes, horizon.outdoor_c)
-    shape = (len(homes), horizon.outdoor_c.size)
     gains = state.gains_kw / homes.heat_loss_kw_per_k
     setback = np.minimum(policy.setback_k, homes.setback_k)[:, None] * (1 - horizon.occupied)
     return HeatPump(
         power_kw=homes.hvac_max_kw,
         indoor_c=state.report["indoor_c"],
-        left=np.broadcast_to(left[:, None], shape),
-        warm_c_per_kw=((1 - left) / homes.heat_loss_kw_per_k)[:, None] * cop,
-        drift_c=(1 - left)[:, None] * (horizon.outdoor_c[None, :] + gains[:, None]),
+        left=left,
+        warm_c_per_kw=(1 - left) / homes.heat_loss_kw_per_k[:, None] * cop,
+        drift_c=(1 - left) * (horizon.outdoor_c[None, :] + gains[:, None]),
         low_c=homes.comfort_low_c[:, None] - setback + COMFORT_MARGIN_K,
         high_c=homes.comfort_high_c[:, None] + setback - COMFORT_MARGIN_K,
-        discomfort_eur_per_k_h=np.full(shape, policy.comfort_eur_per_k_h),
-        end_value_eur_per_k=HEAT_VALUE_SHARE * mean * homes.heat_capacity_kwh_per_k / cop.mean(axis=1),
+        discomfort_eur_per_k_h=np.full(left.shape, policy.comfort_eur_per_k_h),
+        end_value_eur_per_k=HEAT_VALUE_SHARE * mean * homes.heat_capacity_kwh_per_k / (cop @ hours / hours.sum()),
     )
 
 
 def _interruptible(state: State, slots: Slots) -> Appliances | None:
-    jobs, steps = state.jobs, state.horizon.buy.shape[1]
-    rows = np.flatnonzero((slots.interruptible >= 0) & (jobs.opens_h < steps * HOURS - _TINY_H))
+    jobs, edges = state.jobs, state.edges_h
+    rows = np.flatnonzero((slots.interruptible >= 0) & (jobs.opens_h < edges[-1] - _TINY_H))
     if not rows.size:
         return None
     shape = (len(state.homes), int(slots.interruptible.max()) + 1)
     where = jobs.home[rows], slots.interruptible[rows]
-    first = np.ceil(jobs.opens_h[rows] / HOURS - _TINY_H)
-    last = np.floor(jobs.closes_h[rows] / HOURS + _TINY_H) - 1
+    first = np.minimum(_first_after(edges, jobs.opens_h[rows]), edges.size - 2)
+    last = np.maximum(_last_before(edges, jobs.closes_h[rows]) - 1, first - 1)
     # What of the window lies beyond the horizon can take its part of the job.
-    later_h = np.maximum((last + 1 - steps) * HOURS, 0)
-    left_h = np.maximum(jobs.left_h[rows] - later_h, 0)
-    first, last = np.minimum(first, steps - 1), np.clip(last, 0, steps - 1)
-    room_h = np.maximum(last - first + 1, 0) * HOURS
-    energy = jobs.power_kw[rows] * np.minimum(left_h, room_h)
+    left_h = np.maximum(jobs.left_h[rows] - np.maximum(jobs.closes_h[rows] - edges[-1], 0), 0)
+    energy = jobs.power_kw[rows] * np.minimum(left_h, edges[last + 1] - edges[first])
     power, energy = (_placed(shape, where, values) for values in (jobs.power_kw[rows], energy))
-    ends = (_placed(shape, where, values).astype(np.int64) for values in (first, np.maximum(last, first)))
+    window = (first.astype(float), np.maximum(last, first).astype(float))
+    ends = (_placed(shape, where, values).astype(np.int64) for values in window)
     return Appliances(power, energy, *ends)
 
 
 def _shiftable(state: State, slots: Slots) -> Shiftable | None:
-    jobs, steps = state.jobs, state.horizon.buy.shape[1]
-    length = np.ceil(jobs.left_h / HOURS - _TINY_H)
-    first = np.ceil(jobs.opens_h / HOURS - _TINY_H)
-    latest = np.floor((jobs.closes_h - jobs.left_h) / HOURS + _TINY_H)
-    last = np.minimum(np.maximum(latest, first), steps - length)
+    jobs, edges = state.jobs, state.edges_h
+    first = _first_after(edges, jobs.opens_h)
+    latest = np.maximum(_last_before(edges, jobs.closes_h - jobs.left_h), first)
+    last = np.minimum(latest, _last_before(edges, edges[-1] - jobs.left_h))
     # A run that cannot end within the horizon can wait for the next plan.
     rows = np.flatnonzero((slots.shiftable >= 0) & (last >= first))
     if not rows.size:
@@ -225,8 +219,19 @@ def _shiftable(state: State, slots: Slots) -> Shiftable | None:
     shape = (len(state.homes), int(slots.shiftable.max()) + 1)
     where = jobs.home[rows], slots.shiftable[rows]
     power, duration = (_placed(shape, where, value[rows]) for value in (jobs.power_kw, jobs.left_h))
-    ends = (_placed(shape, where, value[rows]).astype(np.int64) for value in (first, last))
+    window = (first.astype(float), last.astype(float))
+    ends = (_placed(shape, where, value[rows]).astype(np.int64) for value in window)
     return Shiftable(power, duration, *ends)
+
+
+def _first_after(edges_h: Floats, time_h: Floats) -> Ints:
+    """(K,) first of `edges_h` not before `time_h`."""
+    return np.asarray(np.searchsorted(edges_h, time_h - _TINY_H), dtype=np.int64)
+
+
+def _last_before(edges_h: Floats, time_h: Floats) -> Ints:
+    """(K,) last of `edges_h` not after `time_h`; -1 where there is none."""
+    return np.asarray(np.searchsorted(edges_h, time_h + _TINY_H, side="right"), dtype=np.int64) - 1
 
 
 def _placed(shape: tuple[int, int], where: tuple[NDArray[np.intp], Ints], values: Floats) -> Floats:

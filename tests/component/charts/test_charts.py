@@ -49,7 +49,7 @@ EXTERNAL: dict[str, Any] = {
 }
 ONE_APP: dict[str, Any] = {
     **{name: {"enabled": False} for name in (*APPS, "e2sim", "kafka", "ric")},
-    "hems-load": {"enabled": True, "config": {"horizon_steps": 48, "e2_address": "ric.example.org:5151"}},
+    "hems-load": {"enabled": True, "config": {"quarter_steps": 48, "e2_address": "ric.example.org:5151"}},
     "global": {"kafka": {"servers": "kafka.example.org:9092"}, "networkPolicies": False},
 }
 TRIAL: dict[str, Any] = {
@@ -161,7 +161,7 @@ def test_settings_lead_to_the_release_and_may_be_overridden() -> None:
     assert (hems["bus_url"], hems["e2_address"]) == ("kafka://trial-kafka:9092", "trial-ric:5151")
     alone = yaml.safe_load(of_kind(objects(ONE_APP), "ConfigMap")["trial-hems-load"]["data"]["config.yaml"])
     assert alone["bus_url"] == "kafka://kafka.example.org:9092"
-    assert (alone["e2_address"], alone["horizon_steps"]) == ("ric.example.org:5151", 48)
+    assert (alone["e2_address"], alone["quarter_steps"]) == ("ric.example.org:5151", 48)
 
 
 def test_a_changed_setting_restarts_the_pod() -> None:
@@ -170,7 +170,7 @@ def test_a_changed_setting_restarts_the_pod() -> None:
         return str(deployment["spec"]["template"]["metadata"]["annotations"]["checksum/config"])
 
     assert checksum({}) == checksum({})
-    assert checksum({}) != checksum({"hems-load": {"config": {"horizon_steps": 48}}})
+    assert checksum({}) != checksum({"hems-load": {"config": {"quarter_steps": 48}}})
 
 
 def test_secrets_are_only_referred_to() -> None:
@@ -222,7 +222,7 @@ def test_services_select_their_pods() -> None:
     [
         ({"hems-load": {"enabld": True}}, "enabld"),
         ({"hems_load": {"enabled": True}}, "hems_load"),
-        ({"hems-load": {"config": {"horizon_steps": 3}}}, "horizon_steps"),
+        ({"hems-load": {"config": {"quarter_steps": 3}}}, "quarter_steps"),
         ({"hems-load": {"config": {"horizon_step": 48}}}, "horizon_step"),
         ({"slice-bandwidth": {"config": {"granularity_period_ms": "fast"}}}, "granularity_period_ms"),
         ({"ric": {"config": {"a1_port": 70_000}}}, "a1_port"),

@@ -71,7 +71,7 @@ class Peer:
 async def running(policy=None):
     clock, bus, peer = SimClock(START_S), MemoryBus(), Peer()
     await bus.start()
-    config = HemsConfig(a1_address="", enforce_budget=False, horizon_steps=24)
+    config = HemsConfig(a1_address="", enforce_budget=False, quarter_steps=24)
     links = Links(HemsLoadApp.spec, HemsLoadApp.policy_type, config, clock, bus=bus)
     links.e2 = peer
     runtime = AppRuntime(HemsLoadApp, config, links)

@@ -7,6 +7,7 @@ import pytest
 
 from e2sim.grid.residential import make_residential
 from e2sim.grid.settings import ResidentialSettings
+from xapps.hems_load.horizon import Steps
 from xapps.hems_load.optimizer import Limits, Optimizer
 from xapps.hems_load.policy import HemsPolicy
 from xapps.hems_load.state import NodeMemory
@@ -26,7 +27,7 @@ def run(policy, start_s=START_S):
         powers.append(parts.fleet.meter_kw.sum())
         if policy is not None:
             memory.add(tables)
-            decision = optimizer.decide(memory.state(NODE, 96), policy)
+            decision = optimizer.decide(memory.state(NODE, Steps()), policy)
             in_force = parts.fleet.apply(decision.homes, end_s + 600)
             for name, values in decision.homes.columns.items():
                 np.testing.assert_allclose(in_force[name], values, atol=1e-6)

@@ -11,6 +11,7 @@ from e2sim.grid.settings import ResidentialSettings
 from ric.columns import Table
 from ric.decision import Reason
 from xapps.hems_load.decision import Decision
+from xapps.hems_load.horizon import Steps
 from xapps.hems_load.policy import HemsPolicy
 from xapps.hems_load.projection import project
 from xapps.hems_load.state import NodeMemory
@@ -44,7 +45,7 @@ def test_plant_under_wild_plans_keeps_balance_bounds_and_ev_targets(seed):
             assert report[name].min() >= 0
             assert report[name].max() <= 1
         memory.add(tables)
-        state = memory.state("n", 96)
+        state = memory.state("n", Steps())
         decision = Decision.of(state, project(state, wild(rng, state), policy).points, reason=Reason("WILD"))
         for wanted in (decision.homes, decision.appliances):
             if wanted is not None:
@@ -80,7 +81,7 @@ def test_tracking_each_second_keeps_homes_that_plan_no_exchange_at_zero():
         end_s = START_S + second + 1
         tables = {table.kind: table for part in parts.parts for table in part.step(end_s, 1)}
         memory.add(tables)
-        state = memory.state("n", 96)
+        state = memory.state("n", Steps())
         zero = np.zeros(HOMES)
         here = [state.report[name] for name in ("pv_available_kw", "pv_available_kw")]
         wind = [state.report[name] for name in ("wind_available_kw", "wind_available_kw")]

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from ric.columns import Table
+from xapps.hems_load.horizon import Horizon, Steps
 from xapps.hems_load.model import Homes, Jobs
-from xapps.hems_load.state import Horizon, State
+from xapps.hems_load.state import State
 
 NOW_NS = 1_460_462_400 * 10**9  # 2016-04-12 12:00
+QUARTERS = Steps(0, 96)
 STATIC = {
     "battery_kwh": 10.0, "battery_max_kw": 5.0, "battery_efficiency": 0.95, "ev_kwh": 50.0, "ev_max_kw": 11.0,
     "ev_v2g_kw": 10.0, "ev_efficiency": 0.94, "hvac_max_kw": 4.0, "hvac_cop": 3.5, "heat_capacity_kwh_per_k": 12.0,
@@ -70,12 +72,12 @@ def make_state():
     """`make_state(number, **columns of home_static and home_report, horizon series)` -> State."""
 
     def make(
-        number=2, *, steps=96, buy=0.3, sell=0.08, load=0.6, pv=2.0, wind=0.0, jobs=None, time_ns=NOW_NS, **changes
+        number=2, *, grid=QUARTERS, buy=0.3, sell=0.08, load=0.6, pv=2.0, wind=0.0, jobs=None, time_ns=NOW_NS, **changes
     ):
         ids = tuple(f"home-{n}" for n in range(number))
         static = spread(STATIC, number, changes)
         homes = Homes(ids, *(static[field.name] for field in fields(Homes)[1:]))
-        full = np.ones((number, steps))
+        steps, full = grid.count, np.ones((number, grid.count))
         horizon = Horizon(
             load_kw=load * full, pv_kw=pv * full, wind_kw=wind * full, occupied=full.copy(),
             outdoor_c=np.full(steps, 7.0), buy=np.broadcast_to(buy, (number, steps)).astype(float),
@@ -86,7 +88,7 @@ def make_state():
             jobs=jobs or Jobs(),
             prices_now=(horizon.buy[:, 0], horizon.sell[:, 0]), expect=lambda: horizon,
             gains_kw=np.full(number, 0.3), storage=None, schedule=None,
-            stale=np.zeros(number, dtype=bool), forecast_ns=0,
+            stale=np.zeros(number, dtype=bool), forecast_ns=0, steps=grid,
         )  # fmt: skip
 
     return make

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from ric.decision import Reason
+from xapps.hems_load.horizon import Steps
 from xapps.hems_load.optimizer import Limits, Optimizer
 from xapps.hems_load.policy import DrEvent, HemsPolicy
 
 NS = 10**9
+NOON_NS = 1_460_462_400 * NS
 DAY = np.where(np.arange(96) % 48 < 24, 0.2, 0.4)
 
 
@@ -172,3 +174,28 @@ def test_optimizer_same_inputs_same_decision(make_state):
     first, second = (Optimizer(Limits()).decide(state, HemsPolicy(import_cap_kw=8.0)) for _ in range(2))
     for name, values in first.homes.columns.items():
         np.testing.assert_array_equal(values, second.homes[name])
+
+
+def test_optimizer_appliances_that_get_part_of_their_power_take_turns(make_state, make_jobs):
+    homes = 20
+    jobs = make_jobs(homes, home=np.arange(homes), interruptible=True, left_h=1.0, closes_h=8.0)
+    state = make_state(homes, grid=Steps(), jobs=jobs, pv=0.0, pv_available_kw=0.0)
+    optimizer, policy, running = Optimizer(Limits()), HemsPolicy(spread_eur_per_kwh=0.0), []
+    for minute in range(15):
+        table = optimizer.decide(later(state, 60 * minute), policy).appliances
+        running.append(float(table["run"].sum()))
+    shares = optimizer.plan.appliance_kw[:, 0, :15] / 2.0
+    assert 0.05 < shares.mean() < 0.9
+    assert np.mean(running) == pytest.approx(homes * shares.mean(), abs=1.5)
+    assert np.ptp(running) <= 3
+
+
+def test_optimizer_tells_others_its_plan_by_quarters_of_the_clock(make_state):
+    state = make_state(3, grid=Steps(), buy=np.linspace(0.2, 0.4, 110), time_ns=NOON_NS + 7 * 60 * NS)
+    optimizer = Optimizer(Limits())
+    table = optimizer.decide(state, HemsPolicy()).plan
+    assert table.source_time_ns == NOON_NS
+    assert table["step_s"].tolist() == [900.0]
+    assert table["net_kw"].shape == (1, 96)
+    planned_kwh = optimizer.plan.fleet_net_kw @ np.diff(state.edges_h)
+    assert table["net_kw"][0] @ np.array([8 / 60] + [0.25] * 95) == pytest.approx(planned_kwh)
