@@ -45,7 +45,8 @@ from ric.runtime import AppRuntime
 from ric.telemetry import Metrics
 from xapps.slice_bandwidth.app import SliceBandwidthApp
 from xapps.slice_bandwidth.config import SliceBandwidthConfig
-from xapps.slice_bandwidth.decision import FleetDecision, decide
+from xapps.slice_bandwidth.decision import decide
+from xapps.slice_bandwidth.fleet import FleetDecision
 from xapps.slice_bandwidth.model import S_NSSAI
 from xapps.slice_bandwidth.policy import POLICY_TYPE_ID, Mode, SlicePolicy
 from xapps.slice_bandwidth.rl_agent import Learned

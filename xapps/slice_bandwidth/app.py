@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 
 from ric.app_policies import PolicyOutcome
 from ric.app_spec import AppConfig, AppSpec, Ric
@@ -22,14 +22,16 @@ from ric.learned import LearnedModel, load_model
 from ric.runtime import App, AppRuntime
 from ric.scopes import Scope, reach_of
 from xapps.slice_bandwidth.config import SliceBandwidthConfig
-from xapps.slice_bandwidth.decision import FleetDecision, NodeDecision, decide_fleet
+from xapps.slice_bandwidth.decision import NodeDecision
 from xapps.slice_bandwidth.fallback import fall_back_fleet
+from xapps.slice_bandwidth.fleet import FleetDecision, decide_fleet
 from xapps.slice_bandwidth.forecast import COLUMNS, OUTPUTS
+from xapps.slice_bandwidth.joint import warm_up
 from xapps.slice_bandwidth.lattice import bounds_of
-from xapps.slice_bandwidth.model import S_NSSAI, LinkModel
+from xapps.slice_bandwidth.model import S_NSSAI, SLICES, LinkModel
 from xapps.slice_bandwidth.policy import POLICY_TYPE_ID, Mode, SlicePolicy
 from xapps.slice_bandwidth.rl_agent import FEATURES, Learned
-from xapps.slice_bandwidth.state import MEASUREMENT_NAMES, FleetState, NodeWindow
+from xapps.slice_bandwidth.state import MEASUREMENT_NAMES, FleetState, LinkWindow, NodeWindow
 
 __all__ = ["SliceBandwidthApp"]
 
@@ -48,6 +50,10 @@ class SliceBandwidthApp(App[SliceBandwidthConfig, SlicePolicy, FleetState, Fleet
         figures = (config.base_delay_ms, config.burst_mbit, config.buffer_mbit)
         self.link = LinkModel(*(np.array(figure) for figure in figures))
         self.windows: dict[str, NodeWindow] = {}
+        self.shared = {
+            link.link_id: LinkWindow(link.link_id, link.e2_node_ids, link.capacity_mbps, link.buffer_mbit)
+            for link in config.aggregation_links
+        }
         self._due: set[str] = set()
         self._unfit: dict[Mode, Reason] = {}
         self.learned = self._load(config)
@@ -57,6 +63,17 @@ class SliceBandwidthApp(App[SliceBandwidthConfig, SlicePolicy, FleetState, Fleet
             ["layer"],
             registry=runtime.metrics.registry,
         )
+        self._backlog = Gauge(
+            "twinric_slice_link_backlog_mbit",
+            "Backlog that an aggregation link should have after what its nodes let through [Mbit]",
+            ["link", "slice"],
+            registry=runtime.metrics.registry,
+        )
+
+    async def rebuild(self) -> None:
+        """Make the joint decision ready where nodes share links."""
+        if self.shared:
+            await asyncio.to_thread(warm_up)
 
     def _load(self, config: SliceBandwidthConfig) -> Learned | None:
         forecaster = self._model(config.forecaster_path, COLUMNS, {"quantiles": (-1, OUTPUTS)}, (Mode.ORACLE, Mode.RL))
@@ -86,12 +103,13 @@ class SliceBandwidthApp(App[SliceBandwidthConfig, SlicePolicy, FleetState, Fleet
         if not self.config.serves(e2_node_id):
             return None
         report = kpm.decode_indication(header, message)
-        window = self.windows.setdefault(e2_node_id, NodeWindow(e2_node_id, self.link))
+        window = self._window(e2_node_id)
         if not window.add_report(report):
             self.runtime.metrics.count_dropped("kpm_out_of_order")
             return None
-        self._due.add(e2_node_id)
-        return report.source_time_ns
+        due = window.due()
+        self._due |= due
+        return report.source_time_ns if due else None
 
     def _on_alarm(self, e2_node_id: str, header: bytes, message: bytes) -> int | None:
         if not self.config.serves(e2_node_id):
@@ -99,10 +117,18 @@ class SliceBandwidthApp(App[SliceBandwidthConfig, SlicePolicy, FleetState, Fleet
         report = dapp.decode_indication(header, message)
         if report.alarm.application not in self.config.alarm_applications:
             return None
-        window = self.windows.setdefault(e2_node_id, NodeWindow(e2_node_id, self.link))
+        window = self._window(e2_node_id)
         window.add_alarm(report)
         self._due.add(e2_node_id)
         return report.source_time_ns
+
+    def _window(self, e2_node_id: str) -> NodeWindow:
+        """The node's window, made at its first message."""
+        if e2_node_id not in self.windows:
+            link = self.config.link_of(e2_node_id)
+            shared = None if link is None else self.shared[link.link_id]
+            self.windows[e2_node_id] = NodeWindow(e2_node_id, self.link, shared=shared)
+        return self.windows[e2_node_id]
 
     def observe(self, now_ns: int) -> FleetState | None:
         """All nodes that have reported; those with something new since the last call are due."""
@@ -110,7 +136,11 @@ class SliceBandwidthApp(App[SliceBandwidthConfig, SlicePolicy, FleetState, Fleet
         nodes = tuple(state for state in states if state is not None)
         due = frozenset(self._due)
         self._due.clear()
-        return FleetState(nodes, due) if nodes else None
+        links = tuple(window.state() for window in self.shared.values() if window.passed_ns)
+        for link in links:
+            for name, backlog in zip(SLICES, link.queue_mbit.tolist(), strict=True):
+                self._backlog.labels(link.link_id, name).set(backlog)
+        return FleetState(nodes, due, links) if nodes else None
 
     def parts(self) -> tuple[Scope, ...]:
         """Every node that has reported: a policy may be restricted to one."""
@@ -125,7 +155,7 @@ class SliceBandwidthApp(App[SliceBandwidthConfig, SlicePolicy, FleetState, Fleet
         return next((self._unfit[mode] for mode in modes if mode in self._unfit), None)
 
     def decide(self, state: FleetState, policy: SlicePolicy) -> FleetDecision:
-        """See :func:`decision.decide`."""
+        """See :func:`fleet.decide_fleet`."""
         return decide_fleet(state, policy, self.learned)
 
     def fallback(self, state: FleetState | None, policy: SlicePolicy, reason: Reason) -> FleetDecision | None:

@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from pathlib import Path
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ric.app_spec import AppConfig
+from ric.config import FrozenModel
 
-__all__ = ["SliceBandwidthConfig"]
+__all__ = ["AggregationLink", "SliceBandwidthConfig"]
 
 MODELS = Path(__file__).parent / "models"
+SHOWN = 5
+
+
+class AggregationLink(FrozenModel):
+    """A link that several nodes share behind their own: they decide together so that it does not fill."""
+
+    link_id: str = Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    """Name of the link; all its nodes belong to one partition, by this name."""
+    e2_node_ids: tuple[str, ...] = Field(min_length=2, max_length=64)
+    """E2 nodes on the link, 2..64; a node is on one link at most."""
+    capacity_mbps: float = Field(gt=0, le=10_000_000)
+    """Rate of the link, downlink [Mb/s]; control passes before protection, protection before monitoring."""
+    buffer_mbit: float = Field(default=5_000.0, gt=0, le=1_000_000)
+    """Room of its queue [Mbit]; what does not fit is lost, monitoring first."""
 
 
 class SliceBandwidthConfig(AppConfig):
@@ -39,13 +55,34 @@ class SliceBandwidthConfig(AppConfig):
     """How many instances of the app share the nodes between them [1], 1..1,000."""
     partition: int = Field(default=0, ge=0, le=999)
     """Which share of the nodes this instance serves [1], 0 up to partitions - 1."""
+    aggregation_links: tuple[AggregationLink, ...] = ()
+    """Links that nodes share; the same list for every instance. A node that none names decides for itself."""
+
+    def link_of(self, e2_node_id: str) -> AggregationLink | None:
+        """The aggregation link that the node is on, if any."""
+        return next((link for link in self.aggregation_links if e2_node_id in link.e2_node_ids), None)
 
     def serves(self, e2_node_id: str) -> bool:
-        """True for the nodes of this instance's partition: each node is in exactly one, wherever that is asked."""
-        return zlib.crc32(e2_node_id.encode()) % self.partitions == self.partition
+        """True for the nodes of this instance's partition: each node is in exactly one, wherever that is asked.
+
+        Nodes of one aggregation link are in the same one.
+        """
+        link = self.link_of(e2_node_id)
+        key = e2_node_id if link is None else link.link_id
+        return zlib.crc32(key.encode()) % self.partitions == self.partition
 
     @model_validator(mode="after")
     def _is_a_partition(self) -> SliceBandwidthConfig:
         if self.partition >= self.partitions:
             raise ValueError(f"partition below partitions ({self.partitions})")
         return self
+
+    @field_validator("aggregation_links")
+    @classmethod
+    def _each_once(cls, links: tuple[AggregationLink, ...]) -> tuple[AggregationLink, ...]:
+        nodes = Counter(node for link in links for node in link.e2_node_ids)
+        for kind, counted in (("link_id", Counter(link.link_id for link in links)), ("e2_node_ids", nodes)):
+            twice = [name for name, number in counted.items() if number > 1]
+            if twice:
+                raise ValueError(f"each {kind} once ({', '.join(twice[:SHOWN])} more than once)")
+        return links

@@ -19,11 +19,11 @@ from xapps.slice_bandwidth.objective import Limits, Objective, evaluate, limits_
 from xapps.slice_bandwidth.policy import Mode, SlicePolicy
 from xapps.slice_bandwidth.rl_agent import Learned, Observation, scored
 from xapps.slice_bandwidth.safety import BOUND, LONGEST_S, Secured, bounded, layers_of, secured
-from xapps.slice_bandwidth.state import FleetState, SliceState
+from xapps.slice_bandwidth.state import SliceState
 
 __all__ = [
-    "FleetDecision", "NodeDecision", "decide", "decide_fleet", "decide_nodes", "explained", "fleet_decision",
-    "is_protected",
+    "PROTECTION_FIRST", "NodeDecision", "decide", "decide_nodes", "deciding_mode", "explained", "is_protected",
+    "observed", "stacked_limits",
 ]  # fmt: skip
 
 Floats = NDArray[np.float64]
@@ -57,15 +57,6 @@ class NodeDecision:
     def changed(self) -> bool:
         """True when the split in force must be changed."""
         return not np.array_equal(self.slots, self.slots_before)
-
-
-@dataclass(frozen=True)
-class FleetDecision:
-    """The decisions of one cycle, and one reason for all of them."""
-
-    nodes: tuple[NodeDecision, ...]
-    source_time_ns: int
-    reason: Reason
 
 
 def is_protected(state: SliceState, policy: SlicePolicy) -> bool:
@@ -133,19 +124,25 @@ def _learned_preferences(
     if learned is None or (mode is Mode.RL and learned.actor is None):
         name = "actor" if mode is Mode.RL else "forecaster"
         raise TwinRicError("MODEL-MISSING", name, None, f"a loaded {name}", "Run the app's train.py.")
-    protected = [is_protected(state, policy) for state, policy in zip(states, policies, strict=True)]
-    offered, queue, delay, jitter, slots = (_stacked([getattr(state, name) for state in states]) for name in OBSERVED)
-    link = LinkModel(*(_stacked([getattr(state.link, name) for state in states]) for name in LINK_FIELDS))
-    period_s = np.array([state.period_s for state in states])
-    seen = Observation(offered, queue, delay, jitter, slots, period_s, np.array(protected), link)
+    seen = observed(states, policies)
     same = all(policy is policies[0] for policy in policies)
-    limits = limits_of(policies[0]) if same else _stacked_limits(policies)
+    limits = limits_of(policies[0]) if same else stacked_limits(policies)
     if mode is Mode.RL:
         return scored(learned, seen, limits)
     return predict_and_enumerate(seen, learned.forecaster, limits)
 
 
-OBSERVED = ("offered_mbps", "queue_mbit", "delay_ms", "jitter_ms", "slots")
+def observed(states: Sequence[SliceState], policies: Sequence[SlicePolicy]) -> Observation:
+    """The nodes (N) as the networks see them: what aggregation links add to delays is left out."""
+    protected = [is_protected(state, policy) for state, policy in zip(states, policies, strict=True)]
+    offered, queue, slots = (_stacked([getattr(state, name) for state in states]) for name in OBSERVED)
+    delay, jitter = (_stacked(values) for values in zip(*(state.own_ms for state in states), strict=True))
+    link = LinkModel(*(_stacked([getattr(state.link, name) for state in states]) for name in LINK_FIELDS))
+    period_s = np.array([state.period_s for state in states])
+    return Observation(offered, queue, delay, jitter, slots, period_s, np.array(protected), link)
+
+
+OBSERVED = ("offered_mbps", "queue_mbit", "slots")
 LINK_FIELDS = ("base_delay_ms", "burst_mbit", "buffer_mbit")
 
 
@@ -153,7 +150,8 @@ def _stacked(values: Sequence[NDArray[Any]]) -> NDArray[Any]:
     return values[0][None] if len(values) == 1 else np.stack(values)
 
 
-def _stacked_limits(policies: Sequence[SlicePolicy]) -> Limits:
+def stacked_limits(policies: Sequence[SlicePolicy]) -> Limits:
+    """The limits (N, ...) of several policies."""
     held = [vars(limits_of(policy)) for policy in policies]
     return Limits(**{name: np.stack([limits[name] for limits in held]) for name in held[0]})
 
@@ -174,11 +172,17 @@ def situation_of(state: SliceState) -> Situation:
 
 
 def explained(state: SliceState, policy: SlicePolicy, slots: NDArray[np.int64], code: str) -> NodeDecision:
-    """The decision for `slots` (3,), with eq (3) of the next period before and after, should the last load persist."""
+    """The decision for `slots` (3,), with eq (3) of the next period before and after, should the last load persist.
+
+    On an aggregation link the wait of the last period is taken to persist as well.
+    """
     both = np.array([state.slots, slots])
     load, queue = state.offered_mbps[-1], state.queue_mbit
     prediction = predict(load, queue, both, state.period_s, state.link)
-    whole = evaluate(prediction.delay_ms, prediction.jitter_ms, both, limits_of(policy))
+    delay, jitter = prediction.delay_ms, prediction.jitter_ms
+    if state.shared is not None:
+        delay, jitter = delay + state.shared.mean_ms, np.sqrt(jitter**2 + state.shared.variance_ms2)
+    whole = evaluate(delay, jitter, both, limits_of(policy))
     before, after = (Objective(whole.terms[k], whole.violations[k]) for k in (0, 1))
     numbers = {
         "objective_before": float(before.total),
@@ -196,23 +200,3 @@ def explained(state: SliceState, policy: SlicePolicy, slots: NDArray[np.int64], 
     details = {"mode": policy.mode.value, "third_term": policy.third_term.value, "e2_node_id": state.e2_node_id}
     reason = Reason(code, numbers, details)
     return NodeDecision(state.e2_node_id, state.source_time_ns, slots, state.slots, before, after, reason, state)
-
-
-def decide_fleet(fleet: FleetState, policy: SlicePolicy, learned: Learned | None) -> FleetDecision:
-    """Decisions for the nodes that are due, in one batch. Raises what :func:`decide_nodes` raises."""
-    return fleet_decision(decide_nodes([node for node in fleet.nodes if node.e2_node_id in fleet.due], policy, learned))
-
-
-def fleet_decision(nodes: Sequence[NodeDecision]) -> FleetDecision:
-    """One reason for all: a single node's own; for several, their numbers under node names, the gravest code."""
-    newest_ns = max((node.source_time_ns for node in nodes), default=0)
-    if len(nodes) == 1:
-        return FleetDecision(tuple(nodes), newest_ns, nodes[0].reason)
-    codes = [node.reason.code for node in nodes]
-    code = PROTECTION_FIRST if PROTECTION_FIRST in codes else (codes[0] if codes else "NO_NODE")
-    numbers = {f"{node.e2_node_id}/{key}": value for node in nodes for key, value in node.reason.numbers.items()}
-    totals = {
-        key: sum(node.reason.numbers[key] for node in nodes)
-        for key in ("objective_before", "objective_after", "violations_before", "violations_after", "moved_slots")
-    }
-    return FleetDecision(tuple(nodes), newest_ns, Reason(code, {**totals, **numbers}, {"nodes": str(len(nodes))}))

@@ -9,14 +9,8 @@ import numpy as np
 from ric.decision import Reason
 from ric.scopes import Scope
 from xapps.slice_bandwidth.baselines import gradient_transfer, static_split
-from xapps.slice_bandwidth.decision import (
-    FleetDecision,
-    NodeDecision,
-    explained,
-    fleet_decision,
-    is_protected,
-    situation_of,
-)  # fmt: skip
+from xapps.slice_bandwidth.decision import NodeDecision, explained, is_protected, situation_of
+from xapps.slice_bandwidth.fleet import FleetDecision, fleet_decision
 from xapps.slice_bandwidth.lattice import SPLITS, permitted_of
 from xapps.slice_bandwidth.objective import limits_of
 from xapps.slice_bandwidth.policy import SlicePolicy

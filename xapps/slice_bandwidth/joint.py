@@ -18,11 +18,24 @@ from xapps.slice_bandwidth.baselines import MOVE_SHARE
 from xapps.slice_bandwidth.forecast import BLEND, LENGTHS, MASSES
 from xapps.slice_bandwidth.joint_kernels import Carried, Foreseen, Terms
 from xapps.slice_bandwidth.lattice import SPLITS, index_of, sum_over_slices
-from xapps.slice_bandwidth.model import CALENDAR_SLOTS
-from xapps.slice_bandwidth.objective import Limits, moved_slots
+from xapps.slice_bandwidth.model import CALENDAR_SLOTS, SLOT_MBPS, STATIC_SLOTS, LinkModel
+from xapps.slice_bandwidth.objective import Limits, limits_of, moved_slots
+from xapps.slice_bandwidth.policy import SlicePolicy
 from xapps.slice_bandwidth.rl_agent import Observation
+from xapps.slice_bandwidth.state import HISTORY
 
-__all__ = ["NEGLIGIBLE", "WORK", "LinkView", "Settled", "Together", "foresee_nodes", "helped", "settled"]
+__all__ = [
+    "NEGLIGIBLE",
+    "WORK",
+    "LinkView",
+    "Settled",
+    "Together",
+    "foresee_nodes",
+    "helped",
+    "part_of",
+    "settled",
+    "warm_up",
+]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -119,6 +132,26 @@ def helped(view: LinkView, nodes: Together, made: Settled, slots: Ints) -> Mask:
         out[n] = _added(back, nodes, link) > made.added + NEGLIGIBLE
         out[n, n] = False
     return out
+
+
+def part_of(seen: Observation, limits: Limits, nodes: slice) -> tuple[Observation, Limits]:
+    """Those of some nodes: values (N, ...) become (M, ...)."""
+    values: dict[str, Any] = dict(vars(seen))
+    link = LinkModel(*(value[nodes] for value in vars(values.pop("link")).values()))
+    few = Limits(*(np.asarray(value)[nodes] for value in vars(limits).values()))
+    return Observation(**{name: value[nodes] for name, value in values.items()}, link=link), few
+
+
+def warm_up() -> None:
+    """Compile what a first full link would otherwise wait for."""
+    link, one = LinkModel(), np.ones((2, 3))
+    loads = np.full((2, HISTORY, 3), 2.0 * SLOT_MBPS)
+    slots, quiet = np.tile(STATIC_SLOTS, (2, 1)), np.zeros(2, dtype=np.bool_)
+    seen = Observation(loads, 0.0 * one, one, one, slots, np.full(2, 0.1), quiet, link)
+    coming = np.repeat(loads[None, :, -1], len(MASSES), axis=0)
+    nodes = foresee_nodes(seen, (coming, coming), limits_of(SlicePolicy()))
+    view = LinkView(SLOT_MBPS, 1.0, np.zeros(3))
+    helped(view, nodes, settled(view, nodes, slots, np.ones((2, len(SPLITS)), dtype=np.bool_))[0], slots)
 
 
 def _weights() -> Floats:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from xapps.slice_bandwidth.environment import VectorSliceEnv
 from xapps.slice_bandwidth.evaluation import as_served
 from xapps.slice_bandwidth.forecast import scenarios
-from xapps.slice_bandwidth.joint import foresee_nodes, settled
+from xapps.slice_bandwidth.joint import foresee_nodes, part_of, settled
 from xapps.slice_bandwidth.lattice import SPLITS, index_of
-from xapps.slice_bandwidth.model import LinkModel
-from xapps.slice_bandwidth.objective import Limits
-from xapps.slice_bandwidth.rl_agent import Learned, Observation
+from xapps.slice_bandwidth.rl_agent import Learned
 from xapps.slice_bandwidth.safety import bounded
 
 __all__ = ["decide_jointly"]
@@ -29,15 +25,8 @@ def decide_jointly(learned: Learned, env: VectorSliceEnv) -> NDArray[np.intp]:
     loads = scenarios(learned.forecaster, seen.offered_mbps, seen.period_s, seen.alarm)
     for number, link in enumerate(links):
         nodes = slice(number * env.cells, (number + 1) * env.cells)
-        few = Limits(*(np.asarray(value)[nodes] for value in vars(limits).values()))
-        together = foresee_nodes(_some(seen, nodes), (loads[0][:, nodes], loads[1][:, nodes]), few)
+        some, few = part_of(seen, limits, nodes)
+        together = foresee_nodes(some, (loads[0][:, nodes], loads[1][:, nodes]), few)
         made, _ = settled(link, together, SPLITS[rows[nodes]], mask[nodes])
         rows[nodes] = [index_of(slots) for slots in made.slots]
     return rows
-
-
-def _some(seen: Observation, nodes: slice) -> Observation:
-    """Those of the nodes."""
-    values: dict[str, Any] = dict(vars(seen))
-    link = LinkModel(*(value[nodes] for value in vars(values.pop("link")).values()))
-    return Observation(**{name: value[nodes] for name, value in values.items()}, link=link)

@@ -298,3 +298,32 @@ async def test_app_instances_share_the_nodes_by_partition_and_answer_several_in_
     assert decided[0] | decided[1] == set(nodes)
     assert not decided[0] & decided[1]
     assert min(len(names) for names in decided) > 1
+
+
+async def test_app_nodes_of_an_aggregation_link_hold_back_for_each_other():
+    nodes = [f"00101-e200000{number}" for number in range(1, 4)]
+    link = {"link_id": "ring-1", "e2_node_ids": nodes, "capacity_mbps": 60_000}
+    heavy = (8e3, 4e3, 30e3)
+    records = {}
+    for name, links in (("alone", []), ("jointly", [link])):
+        async with running({"mode": "rl"}, aggregation_links=links) as bench:
+            for step in range(1, 4):
+                await bench.clock.advance_to(START_S + step * 0.1)
+                for node in nodes:
+                    bench.peer.report(step, heavy, node=node)
+                records[name] = await bench.decision()
+            sample = bench.runtime.metrics.registry.get_sample_value
+            held = sample("twinric_slice_overrides_total", {"layer": "SHARED_LINK"})
+            backlog = sample("twinric_slice_link_backlog_mbit", {"link": "ring-1", "slice": "monitoring"})
+            assert (held is None, backlog is None) == (not links, not links)
+    assert records["alone"].reason_code == "RL_ACTOR"
+    jointly = records["jointly"]
+    assert jointly.reason_code == "SHARED_LINK"
+    assert not jointly.safe_action
+    helped = {key: value for key, value in jointly.details.items() if key.endswith("/held_back_for")}
+    assert helped
+    assert all(set(value.split(",")) <= set(nodes) for value in helped.values())
+    slots = [
+        sum(record.numbers[f"{node}/monitoring_flexe_slots_after"] for node in nodes) for record in records.values()
+    ]
+    assert slots[1] < slots[0]

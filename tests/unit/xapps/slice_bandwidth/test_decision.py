@@ -8,13 +8,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ric.errors import TwinRicError
-from xapps.slice_bandwidth.decision import decide, decide_fleet, fleet_decision
+from xapps.slice_bandwidth.decision import decide
 from xapps.slice_bandwidth.forecast import persistence
 from xapps.slice_bandwidth.model import SLICES, SLOT_STEP
 from xapps.slice_bandwidth.objective import limits_of
 from xapps.slice_bandwidth.policy import Mode, SlicePolicy
 from xapps.slice_bandwidth.rl_agent import Learned
-from xapps.slice_bandwidth.state import FleetState
 
 wide = st.floats(0, 1e6)
 
@@ -144,35 +143,3 @@ def test_decide_without_an_actor_is_model_missing(make_state):
         decide(make_state(), SlicePolicy(), None)
     assert caught.value.code == "MODEL-MISSING"
     assert decide(make_state(), SlicePolicy(mode=Mode.STATIC), None).slots.tolist() == [5, 10, 5]
-
-
-def test_decide_fleet_decides_only_what_is_due_and_tells_each_node_apart(make_state, untrained):
-    nodes = (make_state(node="n1"), make_state(load=(40e3, 3e3, 8e3), node="n2"), make_state(alarm=True, node="n3"))
-    one = decide_fleet(FleetState(nodes, frozenset({"n2"})), SlicePolicy(), untrained)
-    assert [node.e2_node_id for node in one.nodes] == ["n2"]
-    assert one.reason.details["e2_node_id"] == "n2"
-    two = decide_fleet(FleetState(nodes, frozenset({"n2", "n3"})), SlicePolicy(), untrained)
-    assert two.reason.code == "PROTECTION_FIRST"
-    assert two.reason.numbers["n2/objective_after"] == one.reason.numbers["objective_after"]
-    assert fleet_decision([]).reason.code == "NO_NODE"
-
-
-def test_decide_fleet_runs_the_networks_once_and_decides_as_one_by_one(make_state, untrained):
-    loads = ((8e3, 4e3, 9e3), (40e3, 3e3, 8e3), (6e3, 20e3, 12e3), (3e3, 3e3, 60e3))
-    nodes = tuple(make_state(load=load, node=f"n{k}") for k, load in enumerate(loads))
-    calls = []
-
-    def counted(rows):
-        calls.append(len(rows))
-        return untrained.actor(rows)
-
-    policy = SlicePolicy.layered([
-        SlicePolicy(slot_move_cost=0.01),
-        SlicePolicy.model_validate({"scope": {"e2_node_id": "n3"}, "monitoring": {"gamma": 0.01}}),
-    ])  # fmt: skip
-    fleet = FleetState(nodes, frozenset(node.e2_node_id for node in nodes))
-    made = decide_fleet(fleet, policy, replace(untrained, actor=counted))
-    assert calls == [len(nodes) * 63]
-    alone = [decide(node, policy, untrained) for node in nodes]
-    assert [node.slots.tolist() for node in made.nodes] == [node.slots.tolist() for node in alone]
-    assert len({tuple(node.slots) for node in made.nodes}) > 1
