@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
+from e2sim.desired_agent import DesiredAgent
 from e2sim.e2_agent import E2Agents
 from e2sim.engine import Engine, stop_on_signals
 from e2sim.feeder_agent import FeederAgent
@@ -19,7 +20,7 @@ from e2sim.reference import scenario_reference
 from e2sim.scenario import load_scenario
 from ric.a1.client import A1pClient
 from ric.bus.bus import Twins, open_bus
-from ric.clock import WallClock
+from ric.clock import SourceClock, WallClock
 from ric.columns import Table
 from ric.config import validate
 from ric.e3.session import E3Endpoints
@@ -52,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--wait-s", type=float, default=60.0, help="how long to wait for the RIC at the start")
     run.add_argument("--hold", action="store_true", help="stay connected after the scenario's end, until SIGTERM")
     run.add_argument("--a1", default="", help="http://host:port of the RIC's A1-P: put the scenario's policies there")
-    run.add_argument("--bus", default="", help="accepted and ignored: the simulator speaks E2 and E3 only")
+    run.add_argument("--bus", default="", help="twin bus, for nodes with desired_by_bus")
     for name in ("setup", "inbound", "outbound"):
         run.add_argument(f"--e3-{name}-endpoint", default="", help=f"ZeroMQ {name} endpoint of the E3 agent")
     for name, meaning in (("certificate", "certificate"), ("key", "private key"), ("ca", "authority of the RIC")):
@@ -107,6 +108,8 @@ async def _serve(network: Network, options: argparse.Namespace) -> int:
         if options.a1:
             client = await stack.enter_async_context(aclosing(A1pClient(options.a1)))
             engine.hooks.append(Operator(network.scenario, client).play)
+        if DesiredAgent.wanted(network):
+            await _act_on_desired(network, options.bus, stack)
         stack.push_async_callback(agents.stop)
         stack.push_async_callback(feeders.stop)
         await feeders.start()
@@ -115,6 +118,20 @@ async def _serve(network: Network, options: argparse.Namespace) -> int:
         if options.hold:
             await engine.stopped()
     return 0
+
+
+async def _act_on_desired(network: Network, url: str, stack: AsyncExitStack) -> None:
+    """Let the nodes that are told over the bus be so, until `stack` closes. Raises TwinRicError without a bus."""
+    if not url.startswith("kafka"):
+        accepted = "kafka://host:port, as nodes of this scenario are desired_by_bus"
+        raise TwinRicError("CONFIG-RANGE", "--bus", url, accepted, "Processes share no memory.")
+    metrics = Metrics("e2sim")
+    bus = open_bus(url, metrics, client_id="e2sim-desired")
+    stack.push_async_callback(bus.stop)
+    await bus.start()
+    agent = DesiredAgent(network, Twins(bus, SourceClock(), metrics, "e2sim/desired"))
+    stack.push_async_callback(agent.stop)
+    await agent.start()
 
 
 def _tls(options: argparse.Namespace) -> TlsMaterial | None:

@@ -92,6 +92,8 @@ class NodeSample:
 
 
 QUARTER_S = 900.0
+BY_BUS = frozenset({"home_set_point", "appliance_set_point"})
+"""Kinds of set-points that a node told over the bus takes from there."""
 
 Listener = Callable[["Node", NodeSample], None]
 

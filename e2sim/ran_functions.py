@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from e2sim.network import Node, NodeSample
+from e2sim.network import BY_BUS, Node, NodeSample
 from e2sim.ran.transport import RanSample, kpm_values, merge_samples
 from ric.clock import to_ns, to_s
 from ric.columns import Table
@@ -248,6 +248,9 @@ class GridFunction(_PeriodicFunction[tuple[str, ...]]):
         Raises TwinRicError naming the bound that is broken.
         """
         request = grid.decode_control(header, message)
+        kind = request.set_points.kind
+        if self._node.spec.desired_by_bus and kind in BY_BUS:
+            raise TwinRicError("E2-RANGE", "control_header.kind", kind, "nothing: this node's homes obey twin.desired")
         in_force = self._node.apply(request.set_points, to_s(request.valid_until_ns))
         return grid.encode_outcome(replace(in_force, source_time_ns=in_force.source_time_ns + self._skew_ns))
 

@@ -147,6 +147,8 @@ class NodeSpec(FrozenModel):
     """Homes, feeder and community storage of a SimBench LV grid."""
     microgrids: MicrogridsConfig | None = None
     """Networked DC microgrids."""
+    desired_by_bus: bool = False
+    """True: homes and appliances obey desired state on the twin bus, and refuse set-points over E2."""
 
     @property
     def e2_node_id(self) -> str:

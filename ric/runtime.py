@@ -15,8 +15,9 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from ric.app_policies import AppPolicies, PolicyOutcome
 from ric.app_spec import AppConfig, AppSpec, Ric
+from ric.bus.acks import follow_acks
 from ric.bus.bus import RIC_DECISIONS
-from ric.bus.record import TwinState, cloudevents_headers
+from ric.bus.record import Ack, TwinState, cloudevents_headers
 from ric.clock import Deadline, learn_time, sleep_for, to_ns
 from ric.config import FrozenModel
 from ric.decision import Decided, Reason
@@ -151,6 +152,10 @@ class AppRuntime:
             self._receive("bus", lambda: handler(topic, state))
 
         self._spawn(await self.links.twins.following(topics, receive))
+
+    def follow_acks(self, handler: Callable[[Ack], None]) -> None:
+        """Take the answers to desired state. They are no input: an app that gets nothing else is stale."""
+        self._spawn(follow_acks(self.links.bus, self.metrics, handler))
 
     def follow_e3(self, handler: E3Input) -> None:
         """Take the E3 indications of this dApp's subscription."""

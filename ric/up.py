@@ -122,9 +122,9 @@ def processes_of(
         command = (*_module(module), "--config", _write(data, name, settings))
         stage = 2 if module.startswith("dapps.") else 1
         started.append(AppProcess(name, command, ports.health + offset, stage))
-    sim = (*_module("e2sim"), "run", "--hold", "--scenario", scenario, "--ric", f"{HOST}:{ports.nodes}")
+    sim = (*_module("e2sim"), "run", "--hold", "--scenario", scenario, "--bus", bus_url)
     endpoints = [item for name, value in e3.items() for item in (f"--{name.replace('_', '-')}", value)]
-    simulator = (*sim, "--speed", str(speed), "--a1", a1_url, *endpoints)
+    simulator = (*sim, "--ric", f"{HOST}:{ports.nodes}", "--speed", str(speed), "--a1", a1_url, *endpoints)
     started.append(AppProcess("e2sim", simulator, stage=2))
     return sorted(started, key=lambda process: process.stage)
 

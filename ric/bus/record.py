@@ -23,14 +23,15 @@ from ric.pb.twinric.bus.v1.record_pb2 import TwinRecord
 from ric.schemas import TWIN_SCHEMAS
 
 __all__ = [
-    "ACK_EVENT_TYPE", "CONTENT_TYPE", "TWIN_EVENT_TYPE", "Ack", "AckStatus", "CloudEvent", "Succession", "TwinState",
-    "Verdict", "check", "cloudevents_headers", "decode", "decode_ack", "decode_headers", "encode", "encode_ack",
+    "ACK_EVENT_TYPE", "ALARM_EVENT_TYPE", "CONTENT_TYPE", "TWIN_EVENT_TYPE", "Ack", "AckStatus", "CloudEvent",
+    "Succession", "TwinState", "Verdict", "check",
+    "cloudevents_headers", "decode", "decode_ack", "decode_headers", "encode", "encode_ack",
     "is_expired", "sealed", "successor",
 ]  # fmt: skip
 
 NS = 1_000_000_000
 CONTENT_TYPE = "application/protobuf"
-TWIN_EVENT_TYPE, ACK_EVENT_TYPE = "twinric.twin.v1", "twinric.ack.v1"
+TWIN_EVENT_TYPE, ACK_EVENT_TYPE, ALARM_EVENT_TYPE = "twinric.twin.v1", "twinric.ack.v1", "twinric.alarm.v1"
 
 _TWIN_ID = re.compile(r"[a-z][a-z0-9_]*/[^\s/]\S{0,190}")
 _TRACE_ID = re.compile(r"[0-9a-f]{32}|")

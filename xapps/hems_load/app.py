@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Collection
 from typing import ClassVar
 
-import numpy as np
-
 from ric.app_policies import PolicyOutcome
 from ric.app_spec import AppSpec, Ric
 from ric.bus.bus import TWIN_DESIRED, TWIN_FORECAST, TWIN_REPORTED
@@ -19,6 +17,7 @@ from ric.e2sm import grid
 from ric.errors import TwinRicError
 from ric.runtime import App, AppRuntime
 from ric.scopes import Scope, reach_of
+from xapps.hems_load.commands import APP, GRID, Commands
 from xapps.hems_load.config import HemsConfig
 from xapps.hems_load.decision import Decision
 from xapps.hems_load.fleet import FleetDecision, FleetState, decide_fleet, fall_back_fleet
@@ -31,11 +30,9 @@ from xapps.hems_load.state import NodeMemory, check_series
 __all__ = ["HemsLoadApp"]
 
 KINDS = ("home_report", "home_static", "appliance_report", "storage_report", "feeder_report", "outlook", "tariffs")
-GRID = (grid.NAME, grid.VERSION)
 FORECAST, MINUTES, SCHEDULE = "demand_forecast_15min/", "demand_forecast_1min/", "storage_schedule/"
 PLAN_VALID_MS = 2 * 3600 * 1000
 TWINS = {"home_report": "home_fleet", "feeder_report": "feeder", "outlook": "outlook", "storage_report": "storage"}
-VERIFIED_KW = 1e-3
 MISSED = {
     "cap": "import beyond the limit by {:.1f} kW, now or as planned",
     "ramp": "import changed by {:.1f} kW more than the ramp limit allows",
@@ -46,7 +43,7 @@ MISSED = {
 class HemsLoadApp(App[HemsConfig, HemsPolicy, FleetState, FleetDecision]):
     """Decides the set-points of every device in every home, each minute, from plans for the next 24 hours."""
 
-    spec: ClassVar[AppSpec] = AppSpec("hems_load", Ric.NEAR_RT, 1_000.0, POLICY_TYPE_ID, frozenset({"e2"}))
+    spec: ClassVar[AppSpec] = AppSpec(APP, Ric.NEAR_RT, 1_000.0, POLICY_TYPE_ID, frozenset({"e2"}))
     config_type: ClassVar[type[HemsConfig]] = HemsConfig
     policy_type: ClassVar[type[HemsPolicy]] = HemsPolicy
 
@@ -54,6 +51,7 @@ class HemsLoadApp(App[HemsConfig, HemsPolicy, FleetState, FleetDecision]):
         super().__init__(config, runtime)
         self._memories: dict[str, NodeMemory] = {}
         self._optimizers: dict[str, Optimizer] = {}
+        self._commands = Commands(config, runtime.links)
         self._due: set[str] = set()
         self._published_ns: dict[tuple[str, str], int] = {}
         self._unpublished: list[tuple[str, Table]] = []
@@ -69,11 +67,14 @@ class HemsLoadApp(App[HemsConfig, HemsPolicy, FleetState, FleetDecision]):
     async def connect(self) -> None:
         """Subscribe to the grid service model at every node; follow forecasts and schedules."""
         await self.runtime.follow_twins((TWIN_FORECAST, TWIN_DESIRED), self._on_twin)
+        if self.config.desired_by_bus:
+            self.runtime.follow_acks(self._commands.answered)
         trigger, action = grid.encode_trigger(self.config.report_period_ms), grid.encode_action(KINDS)
         self.runtime.follow_e2(GRID, trigger=trigger, action=action, handler=self._on_report)
 
     def _on_report(self, node: str, header: bytes, message: bytes) -> int | None:
-        report = grid.decode_indication(header, message)
+        report = grid.decode_indication(header, message, in_force=self._commands.by_bus(node))
+        self._commands.see(report)
         self._unpublished += [(node, table) for kind, table in report.tables.items() if kind in TWINS]
         if not self._memory(node).add(report.tables):
             return None
@@ -123,6 +124,7 @@ class HemsLoadApp(App[HemsConfig, HemsPolicy, FleetState, FleetDecision]):
         for fault in faults:
             if fault is not None:
                 raise fault
+        await self._commands.tell(to_ns(self.links.clock.now_s()))
 
     async def _publish(self, decision: FleetDecision) -> None:
         for made in decision.nodes:
@@ -136,32 +138,14 @@ class HemsLoadApp(App[HemsConfig, HemsPolicy, FleetState, FleetDecision]):
                 self._published_ns[node, kind] = table.source_time_ns
                 # An outlook holds for its whole length; the other twins are as old as their report.
                 valid_ms = 0 if kind == "outlook" else self.config.twin_valid_for_ms
-                await self.links.twins.publish(TWIN_REPORTED, f"{TWINS[kind]}/{node}", kind, table, valid_ms)
+                state = await self.links.twins.publish(TWIN_REPORTED, f"{TWINS[kind]}/{node}", kind, table, valid_ms)
+                if kind == "home_report":
+                    self._commands.reported(node, state.revision)
 
     async def _control(self, node: Decision) -> TwinRicError | None:
-        fault = None
-        for wanted in (node.homes, node.appliances, node.storage):
-            if wanted is None:
-                continue
-            try:
-                await self._put_in_force(node, wanted)
-            except TwinRicError as error:
-                fault = fault or error
+        fault = await self._commands.give(node)
         await self._answer(node, fault)
         return fault
-
-    async def _put_in_force(self, node: Decision, wanted: Table) -> None:
-        """Raises TwinRicError E2-UNVERIFIED when the node acknowledges other values than were asked for."""
-        valid_until_ns = to_ns(self.links.clock.now_s() + self.config.valid_for_s)
-        header, message = grid.encode_control(grid.GridControl(wanted, valid_until_ns, node.reason.code))
-        self.runtime.metrics.count_message("e2", "out")
-        outcome = await self.links.need_e2().control(
-            node.node, GRID, header, message, deadline_s=self.config.control_deadline_s
-        )
-        in_force = grid.decode_outcome(outcome)
-        for name, values in wanted.columns.items():
-            if in_force.ids != wanted.ids or np.abs(in_force[name] - values).max(initial=0.0) > VERIFIED_KW:
-                raise TwinRicError("E2-UNVERIFIED", f"{wanted.kind}.{name}", node.node, "the values asked for")
 
     async def _answer(self, node: Decision, fault: TwinRicError | None) -> None:
         """Tell `twin.ack` what became of a new storage schedule."""

@@ -33,5 +33,9 @@ class HemsConfig(AppConfig):
     """Readers drop reported twins older than this [ms]."""
     coordination_ms: float = Field(default=350.0, gt=0, le=10_000)
     """No new round of price coordination begins after this long [ms] in a cycle; the plan so far is then settled."""
+    desired_by_bus: tuple[str, ...] = ()
+    """E2 nodes whose homes are told by desired state on the bus (`twin.desired`) and not by E2 controls."""
+    confirm_within_s: float = Field(default=180.0, ge=1, le=86_400)
+    """Homes told by desired state whose reports show something else for this long [s] raise an alarm."""
     control_deadline_s: float = Field(default=1.0, gt=0, le=30)
     """An E2 node must have put the set-points in force after this long [s]."""

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from ric.app_spec import AppSpec, Ric
 from ric.bus.bus import RIC_ALARMS, TWIN_REPORTED
-from ric.bus.record import cloudevents_headers
+from ric.bus.record import ALARM_EVENT_TYPE, cloudevents_headers
 from ric.clock import Deadline, to_ns
 from ric.decision import Reason
 from ric.e2sm import grid
@@ -30,7 +30,6 @@ __all__ = ["MicrogridGuardApp"]
 NAME = "microgrid_guard"
 TWIN = "microgrid/"
 KINDS = ("microgrid_report", "pcc_report")
-ALARM_EVENT_TYPE = "twinric.alarm.v1"
 MOST_WAITING = 1_000
 """Samples that may wait for a decision; the oldest go first. One node makes 600 a minute."""
 

@@ -8,16 +8,16 @@ import pytest
 
 from e2sim.grid.residential import make_residential
 from e2sim.grid.settings import ResidentialSettings
-from ric.bus.bus import RIC_DECISIONS, TWIN_ACK, TWIN_DESIRED, TWIN_REPORTED, MemoryBus, Twins
+from ric.bus.bus import RIC_ALARMS, RIC_DECISIONS, TWIN_ACK, TWIN_DESIRED, TWIN_REPORTED, MemoryBus, Twins
 from ric.bus.record import AckStatus, decode, decode_ack
 from ric.clock import SimClock, to_ns, to_s
 from ric.columns import Table
 from ric.e2sm import grid
 from ric.errors import TwinRicError
 from ric.links import Links
-from ric.pb.twinric.bus.v1.record_pb2 import DecisionRecord
+from ric.pb.twinric.bus.v1.record_pb2 import PERCEIVED_SEVERITY_CLEARED, PERCEIVED_SEVERITY_MINOR, Alarm, DecisionRecord
 from ric.runtime import AppRuntime
-from ric.schemas import GRID_SCHEMAS
+from ric.schemas import GRID_SCHEMAS, IN_FORCE_SCHEMAS
 from ric.telemetry import Metrics
 from xapps.hems_load.app import HemsLoadApp
 from xapps.hems_load.config import HemsConfig
@@ -62,16 +62,19 @@ class Peer:
 
     def report(self, minute):
         end_s = START_S + 60 * minute
-        tables = {t.kind: t for part in self.parts.parts for t in part.step(end_s, 60) if t.kind in GRID_SCHEMAS}
-        self.handler(NODE, *grid.encode_indication(grid.GridReport(NODE, to_ns(end_s), tables)))
+        tables = {t.kind: t for part in self.parts.parts for t in part.step(end_s, 60)}
+        in_force = {kind: table for kind, table in tables.items() if kind in IN_FORCE_SCHEMAS}
+        shown = {kind: table for kind, table in tables.items() if kind in GRID_SCHEMAS}
+        starts_ns = {"home_report": to_ns(end_s - 60)}
+        self.handler(NODE, *grid.encode_indication(grid.GridReport(NODE, to_ns(end_s), shown, in_force, starts_ns)))
         return to_ns(end_s)
 
 
 @asynccontextmanager
-async def running(policy=None):
+async def running(policy=None, **settings):
     clock, bus, peer = SimClock(START_S), MemoryBus(), Peer()
     await bus.start()
-    config = HemsConfig(a1_address="", enforce_budget=False, quarter_steps=24)
+    config = HemsConfig(a1_address="", enforce_budget=False, quarter_steps=24, **settings)
     links = Links(HemsLoadApp.spec, HemsLoadApp.policy_type, config, clock, bus=bus)
     links.e2 = peer
     runtime = AppRuntime(HemsLoadApp, config, links)
@@ -186,3 +189,67 @@ async def test_app_policy_status_tells_by_how_much_a_cap_is_missed():
         if not enforced:
             assert reason == "OTHER_REASON"
             assert f"{missed:.1f} kW" in text
+
+
+@asynccontextmanager
+async def homes_on_the_bus(peer, bus, clock, *, obey):
+    """The homes' side of `twin.desired`: obeys while `obey()`, refuses otherwise."""
+    twins = Twins(bus, clock, Metrics("homes"), "homes/1")
+    answers = set()
+
+    def on_desired(_, twin):
+        if twin.kind not in ("home_set_point", "appliance_set_point"):
+            return
+        status, reason = AckStatus.REJECTED, "not today"
+        if obey():
+            part = next(p for p in peer.parts.parts if twin.kind in p.set_point_kinds)
+            part.apply(twin.table, to_s(twin.source_time_ns) + twin.valid_for_ms / 1e3)
+            status, reason = AckStatus.ACCEPTED, ""
+        answers.add(asyncio.create_task(twins.acknowledge(twin, status, reason)))
+
+    task = asyncio.create_task(await twins.following([TWIN_DESIRED], on_desired))
+    yield
+    task.cancel()
+    await asyncio.gather(task, *answers, return_exceptions=True)
+
+
+async def settle():
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def test_app_tells_homes_by_desired_state_where_so_configured_and_never_twice():
+    async with running(desired_by_bus=(NODE,)) as (runtime, peer, bus, clock):
+        async with homes_on_the_bus(peer, bus, clock, obey=lambda: True):
+            for minute in range(1, 8):
+                await cycle(runtime, peer, clock, minute)
+                await settle()
+        assert not [c for c in peer.controls if c.set_points.kind in ("home_set_point", "appliance_set_point")]
+        newest = decode((await bus.latest(TWIN_DESIRED))[f"home_set_point/{NODE}"].value)
+        assert (newest.kind, newest.revision, newest.expected_revision) == ("home_set_point", 7, 7)
+        assert newest.table.ids == peer.parts.fleet.ids
+        assert newest.valid_for_ms == 300_000
+        acks = [decode_ack(message.value) for message in records(bus, TWIN_ACK)]
+        assert [a.status for a in acks if a.twin_id.startswith("home_")] == [AckStatus.ACCEPTED] * 7
+        shown = peer.parts.fleet.step(START_S + 480, 60)[0]
+        np.testing.assert_allclose(shown["battery_kw"], newest.table["battery_kw"], atol=0.1)
+        assert not records(bus, RIC_ALARMS)
+
+
+async def test_app_raises_an_alarm_with_the_reason_while_homes_do_not_follow_and_clears_it():
+    moods = {"obeys": False}
+    async with running(desired_by_bus=(NODE,), confirm_within_s=120.0) as (runtime, peer, bus, clock):
+        async with homes_on_the_bus(peer, bus, clock, obey=lambda: moods["obeys"]):
+            for minute in range(1, 12):
+                moods["obeys"] = minute > 6
+                await cycle(runtime, peer, clock, minute)
+                await settle()
+        alarms = [Alarm.FromString(message.value) for message in records(bus, RIC_ALARMS)]
+        assert [a.perceived_severity for a in alarms] == [PERCEIVED_SEVERITY_MINOR, PERCEIVED_SEVERITY_CLEARED]
+        raised = alarms[0]
+        assert raised.managed_object == f"home_fleet/{NODE}"
+        assert raised.numbers["homes"] >= 1
+        assert raised.numbers["for_s"] > 120
+        assert "rejected: not today" in raised.details["why"]
+        assert raised.details["homes"].startswith("home-")
+        assert 3 <= (raised.detected_time_ns / 1e9 - START_S) / 60 <= 6

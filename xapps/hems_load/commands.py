@@ -1,0 +1,128 @@
+"""Shell: set-points on their way to the homes, over E2 or as desired state on the bus, and whether they got there."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ric.bus.bus import RIC_ALARMS, TWIN_DESIRED
+from ric.bus.record import ALARM_EVENT_TYPE, Ack, AckStatus, cloudevents_headers
+from ric.clock import to_ns
+from ric.columns import Table
+from ric.e2sm import grid
+from ric.errors import TwinRicError
+from ric.links import Links
+from ric.pb.twinric.bus.v1 import record_pb2
+from ric.telemetry import trace_id
+from xapps.hems_load.config import HemsConfig
+from xapps.hems_load.confirmation import Confirmation, Overdue
+from xapps.hems_load.decision import Decision
+
+__all__ = ["APP", "Commands"]
+
+APP = "hems_load"
+GRID = (grid.NAME, grid.VERSION)
+BY_BUS = ("home_set_point", "appliance_set_point")
+"""Kinds that a node told by desired state takes from the bus; community storage stays with E2."""
+VERIFIED_KW = 1e-3
+PROBLEM = "homes do not follow their desired state"
+
+
+class Commands:
+    """Each node is told one way: as `desired_by_bus` says, or over E2."""
+
+    def __init__(self, config: HemsConfig, links: Links) -> None:
+        self._config, self._links = config, links
+        self._nodes = {node: Confirmation(config.confirm_within_s) for node in config.desired_by_bus}
+        self._overdue: dict[str, Overdue] = {}
+        self._raised: dict[str, int] = {}
+        self._revisions: dict[str, int] = {}
+
+    def by_bus(self, node: str) -> bool:
+        """Whether the node's homes are told by desired state."""
+        return node in self._nodes
+
+    def see(self, report: grid.GridReport) -> None:
+        """Judge a report of a node told by desired state; its tables `in_force` are needed for that."""
+        homes, in_force = report.tables.get("home_report"), report.in_force.get("home_in_force")
+        starts_ns = report.starts_ns.get("home_report")
+        if self.by_bus(report.e2_node_id) and homes is not None and in_force is not None and starts_ns is not None:
+            self._overdue[report.e2_node_id] = self._nodes[report.e2_node_id].see(homes, in_force, starts_ns)
+
+    def reported(self, node: str, revision: int) -> None:
+        """The newest revision of the node's reported fleet, from which the next desired state is made."""
+        self._revisions[node] = revision
+
+    def answered(self, ack: Ack) -> None:
+        """Take an answer to a desired state; one that is not an acceptance is logged with its reason."""
+        kind, _, node = ack.twin_id.partition("/")
+        if kind not in BY_BUS or node not in self._nodes:
+            return
+        text = "" if ack.status is AckStatus.ACCEPTED else f"{ack.status.name.lower()}: {ack.reason}"
+        if text:
+            self._links.log.warning("desired state not accepted", twin_id=ack.twin_id, answer=text)
+        self._nodes[node].answer(text)
+
+    async def give(self, node: Decision) -> TwinRicError | None:
+        """Tell the node what was decided; the first fault."""
+        fault = None
+        for wanted in (node.homes, node.appliances, node.storage):
+            if wanted is None:
+                continue
+            try:
+                if self.by_bus(node.node) and wanted.kind in BY_BUS:
+                    await self._publish(node.node, wanted)
+                else:
+                    await self._put_in_force(node, wanted)
+            except TwinRicError as error:
+                fault = fault or error
+        return fault
+
+    async def _publish(self, node: str, wanted: Table) -> None:
+        valid_ms, revision = round(self._config.valid_for_s * 1e3), self._revisions.get(node, 0)
+        await self._links.twins.publish(TWIN_DESIRED, f"{wanted.kind}/{node}", wanted.kind, wanted, valid_ms, revision)
+        if wanted.kind == "home_set_point":
+            self._nodes[node].ask(wanted)
+
+    async def _put_in_force(self, node: Decision, wanted: Table) -> None:
+        """Raises TwinRicError E2-UNVERIFIED when the node acknowledges other values than were asked for."""
+        valid_until_ns = to_ns(self._links.clock.now_s() + self._config.valid_for_s)
+        header, message = grid.encode_control(grid.GridControl(wanted, valid_until_ns, node.reason.code))
+        self._links.metrics.count_message("e2", "out")
+        outcome = await self._links.need_e2().control(
+            node.node, GRID, header, message, deadline_s=self._config.control_deadline_s
+        )
+        in_force = grid.decode_outcome(outcome)
+        for name, values in wanted.columns.items():
+            if in_force.ids != wanted.ids or np.abs(in_force[name] - values).max(initial=0.0) > VERIFIED_KW:
+                raise TwinRicError("E2-UNVERIFIED", f"{wanted.kind}.{name}", node.node, "the values asked for")
+
+    async def tell(self, now_ns: int) -> None:
+        """Raise an alarm for each node whose homes are overdue, clear it when they follow again.
+
+        Raises TwinRicError BUS-UNREACHABLE; the alarm is told at the next cycle then.
+        """
+        for node, overdue in self._overdue.items():
+            if bool(overdue.ids) == (node in self._raised):
+                continue
+            onset_ns = self._raised.get(node, now_ns - to_ns(overdue.for_s))
+            await self._alarm(node, overdue, onset_ns, now_ns)
+            if overdue.ids:
+                self._raised[node] = onset_ns
+            else:
+                del self._raised[node]
+
+    async def _alarm(self, node: str, overdue: Overdue, onset_ns: int, now_ns: int) -> None:
+        raised = bool(overdue.ids)
+        severity = record_pb2.PERCEIVED_SEVERITY_MINOR if raised else record_pb2.PERCEIVED_SEVERITY_CLEARED
+        details = {"e2_node_id": node, "homes": ", ".join(overdue.ids[:8]), "why": overdue.text} if raised else {}
+        alarm = record_pb2.Alarm(
+            managed_object=f"home_fleet/{node}", application=APP, specific_problem=PROBLEM, identifying_info=node,
+            perceived_severity=severity, event_time_ns=onset_ns, detected_time_ns=now_ns,
+            numbers={"homes": float(len(overdue.ids)), "for_s": overdue.for_s}, details=details, trace_id=trace_id(),
+        )  # fmt: skip
+        headers = cloudevents_headers(
+            f"/twinric/{APP}", ALARM_EVENT_TYPE, now_ns, trace_id(), identifier=f"{node}-{now_ns}-{severity}"
+        )
+        await self._links.bus.publish(RIC_ALARMS, alarm.managed_object, alarm.SerializeToString(), headers)
+        if raised:
+            self._links.log.warning(PROBLEM, node=node, homes=len(overdue.ids), why=overdue.text)
