@@ -21,7 +21,15 @@ from xapps.slice_bandwidth.decision import (
     stacked_limits,
 )
 from xapps.slice_bandwidth.forecast import scenarios
-from xapps.slice_bandwidth.joint import WORK, LinkView, Settled, foresee_nodes, helped, part_of, settled
+from xapps.slice_bandwidth.joint import (
+    WORK,
+    LinkView,
+    Settled,
+    foresee_nodes,
+    helped,
+    part_of,
+    settled,
+)
 from xapps.slice_bandwidth.lattice import permitted_of
 from xapps.slice_bandwidth.model import SLICES
 from xapps.slice_bandwidth.policy import Mode, SlicePolicy
@@ -135,9 +143,9 @@ def _with_link(
     """A node's decision with what its link made of it: who holds back says for whom."""
     made, n = at
     slots = made.slots[n]
-    numbers = {
-        "link_wait_cost_alone": float(made.added_alone.sum()), "link_wait_cost": float(made.added.sum()),
-    }  # fmt: skip
+    numbers: dict[str, float] = {}
+    for name, before, after in zip(SLICES, made.added_alone.sum(axis=0), made.added.sum(axis=0), strict=True):
+        numbers |= {f"{name}_link_wait_cost_alone": float(before), f"{name}_link_wait_cost": float(after)}
     details = {"aggregation_link": link.link_id}
     node, code = alone, alone.reason.code
     if not np.array_equal(slots, alone.slots):

@@ -71,7 +71,7 @@ class Together:
 
 @dataclass(frozen=True)
 class Settled:
-    """The splits (M, 3) of a link's nodes, and what its waits are expected to cost each under them and before, (M,)."""
+    """Splits of a link's nodes, and what its waits are expected to cost under them and before: (M, 3) each."""
 
     slots: Ints
     added: Floats
@@ -106,14 +106,15 @@ def settled(view: LinkView, nodes: Together, slots: Ints, permitted: Mask, work:
 
     The first F nodes choose among what `permitted` (F, 525) leaves them, the others keep what they have. Coordinate
     descent from `slots` until no node gains by changing alone, or `work` is used up: never dearer than `slots` under
-    the scenarios foreseen. Where the link makes nobody wait `slots` stay, whatever else would be cheaper.
+    the scenarios foreseen. Where the link makes nobody wait `slots` stay, whatever else would be cheaper. The safety
+    layer's delay bound is not among the masks: it knows the node's own link alone, and a queue that is held back for
+    others is beyond it.
     """
     link = _carried(view, nodes.period_s)
     held = np.ascontiguousarray(np.clip(slots, 0, CALENDAR_SLOTS))
-    before = _added(held, nodes, link)
-    if before.sum() <= NEGLIGIBLE or not len(permitted):
+    before, free = _added(held, nodes, link), len(permitted)
+    if before.sum() <= NEGLIGIBLE or not free:
         return Settled(slots, before, before), work
-    free = len(permitted)
     rows = np.array([index_of(split) for split in held[:free]], dtype=np.int64)
     mask = permitted.copy()
     mask[np.arange(free), rows] = True
@@ -129,7 +130,7 @@ def helped(view: LinkView, nodes: Together, made: Settled, slots: Ints) -> Mask:
     for n in np.flatnonzero((made.slots != slots).any(axis=1)):
         back = made.slots.copy()
         back[n] = slots[n]
-        out[n] = _added(back, nodes, link) > made.added + NEGLIGIBLE
+        out[n] = _added(back, nodes, link).sum(axis=1) > made.added.sum(axis=1) + NEGLIGIBLE
         out[n, n] = False
     return out
 
@@ -166,7 +167,7 @@ def _carried(view: LinkView, period_s: float) -> Carried:
 
 
 def _added(held: Ints, nodes: Together, link: Carried) -> Floats:
-    out = np.empty(len(held))
+    out = np.empty((len(held), 3))
     kernels.added(held, nodes.foreseen, nodes.terms, link, out)
     return out
 

@@ -140,24 +140,24 @@ def third_terms(weights: Floats, b_min: Floats, price: Floats, shortfall: NDArra
 
 
 @compiled
-def _on_top(at: tuple[int, int], node: int, held: Ints, wait: Floats, seen: Foreseen, terms: Terms) -> float:
-    """What the waits (2, 3: mean, variance) cost one node in scenario and stage `at`, beyond its own link's delays."""
+def _on_top(at: tuple[int, int], node: int, k: int, slots: int, wait: Floats, seen: Foreseen, terms: Terms) -> float:
+    """What the waits (2, 3: mean, variance) cost slice k of a node beyond its own link's delays.
+
+    `at`: scenario and stage.
+    """
+    if wait[0, k] <= 0:
+        return 0.0
     s, stage = at
-    total = 0.0
-    for k in range(3):
-        if wait[0, k] > 0:
-            slots = held[node, k]
-            jitter = seen.jitter_ms[s, stage, node, k, slots]
-            bounds = (terms.d_max_ms[node, k], terms.j_max_ms[node, k], terms.price[node, k])
-            late, unsteady = seen.delay_ms[s, stage, node, k, slots] + wait[0, k], math.sqrt(jitter**2 + wait[1, k])
-            total += _priced(late, unsteady, terms.fixed[node, k, slots], bounds, terms.weights[node, k])
-            total -= seen.cost[s, stage, node, k, slots]
-    return total
+    jitter = seen.jitter_ms[s, stage, node, k, slots]
+    bounds = (terms.d_max_ms[node, k], terms.j_max_ms[node, k], terms.price[node, k])
+    late, unsteady = seen.delay_ms[s, stage, node, k, slots] + wait[0, k], math.sqrt(jitter**2 + wait[1, k])
+    cost = _priced(late, unsteady, terms.fixed[node, k, slots], bounds, terms.weights[node, k])
+    return float(cost - seen.cost[s, stage, node, k, slots])
 
 
 @compiled
 def added(held: Ints, seen: Foreseen, terms: Terms, link: Carried, out: Floats) -> None:
-    """Fills out (M,) with the expected cost of the shared link's waits to each node under the splits `held` (M, 3)."""
+    """Fills out (M, 3) with what the shared link's waits are expected to cost under the splits `held` (M, 3)."""
     out[:] = 0.0
     wait, volume, left = np.empty((2, 3)), np.empty(3), np.empty(3)
     for s in range(link.weights.shape[0]):
@@ -171,7 +171,8 @@ def added(held: Ints, seen: Foreseen, terms: Terms, link: Carried, out: Floats) 
             _pass(volume, queue, figures, wait[0], wait[1], left)
             queue[:] = left
             for n in range(held.shape[0]):
-                out[n] += link.weights[s, stage] * _on_top((s, stage), n, held, wait, seen, terms)
+                for k in range(3):
+                    out[n, k] += link.weights[s, stage] * _on_top((s, stage), n, k, held[n, k], wait, seen, terms)
 
 
 @compiled
@@ -204,7 +205,8 @@ def _sum_added(
             _pass(volume, queue, (link.capacity_mbps, length, link.buffer_mbit), wait[0], wait[1], left)
             queue[:] = left
             for n in range(held.shape[0]):
-                total += link.weights[s, stage] * _on_top((s, stage), n, held, wait, seen, terms)
+                for k in range(3):
+                    total += link.weights[s, stage] * _on_top((s, stage), n, k, held[n, k], wait, seen, terms)
         if total >= limit:
             return total
     return total

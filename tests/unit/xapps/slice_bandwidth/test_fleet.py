@@ -76,7 +76,7 @@ def test_decide_fleet_a_link_with_room_changes_nothing_but_says_so(crowd, untrai
     for one, other in zip(apart.nodes, roomy.nodes, strict=True):
         assert other.slots.tolist() == one.slots.tolist()
         assert other.reason.code == one.reason.code
-        added = {"link_wait_cost": 0.0, "link_wait_cost_alone": 0.0}
+        added = {f"{name}_link_wait_cost{when}": 0.0 for name in SLICES for when in ("", "_alone")}
         assert other.reason.numbers == {**one.reason.numbers, **added}
 
 
@@ -97,7 +97,7 @@ def test_decide_fleet_who_fills_the_link_holds_back_and_says_for_whom(crowd, unt
     assert first.reason.details["held_back_for"] == "n2,n3"
     assert made.reason.details["n1/held_back_for"] == "n2,n3"
     numbers = first.reason.numbers
-    assert numbers["link_wait_cost"] < 0.2 * numbers["link_wait_cost_alone"]
+    assert numbers["monitoring_link_wait_cost"] < 0.2 * numbers["monitoring_link_wait_cost_alone"]
     assert [numbers[f"{name}_flexe_slots_alone"] for name in SLICES] == apart.nodes[0].slots.tolist()
     assert made.nodes[1].reason.code == "RL_ACTOR"
 

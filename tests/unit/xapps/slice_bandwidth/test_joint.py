@@ -149,3 +149,19 @@ def test_foresee_nodes_takes_a_policy_for_all_or_one_each():
     costs = [foresee_nodes(seen, loads, limits).own for limits in (one, each, replace(one, shortfall=np.array(True)))]
     assert costs[0] == pytest.approx(costs[1])
     assert (costs[0] != costs[2]).any()
+
+
+def test_settled_prices_decide_who_yields():
+    """Control delays protection on the link: it yields, unless the policy prices its limits more dearly."""
+    seen = observed([(45e3, 4e3, 4e3), (45e3, 4e3, 4e3)], slots=(10, 2, 2))
+    mask = permitted(bounds_of(POLICY, False), seen.slots)
+    loads = scenarios(wavering, seen.offered_mbps, seen.period_s, seen.alarm)
+    held = []
+    for price in (3.0, 1_000.0):
+        policy = SlicePolicy.model_validate({"control": {"violation_cost": price}})
+        nodes = foresee_nodes(seen, loads, limits_of(policy))
+        wanted = SPLITS[np.argmin(np.where(mask, nodes.own, np.inf), axis=1)]
+        made, _ = settled(view(70e3), nodes, wanted, mask)
+        assert made.added_alone[:, 1].sum() > 0
+        held.append(made.slots[:, 0].sum())
+    assert held[0] < held[1]

@@ -31,7 +31,7 @@ def drawn(seed):
 @pytest.mark.parametrize("seed", range(4))
 def test_sum_added_against_the_waits_of_each_node(seed):
     seen, terms, link, held = drawn(seed)
-    each, others = np.empty(NODES), np.empty((SCENARIOS, STAGES, 3))
+    each, others = np.empty((NODES, 3)), np.empty((SCENARIOS, STAGES, 3))
     kernels.added(held, seen, terms, link, each)
     assert each.sum() > 0
     for node in range(NODES):
