@@ -53,7 +53,7 @@ class _Layers:
 
     def __init__(self, policies: Sequence[ScopedPolicy]) -> None:
         self.policies = tuple(policies)
-        self.made: dict[Scope, Any] = {}
+        self.made: dict[tuple[Scope, str], Any] = {}
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Layers) and self.policies == other.policies
@@ -76,15 +76,19 @@ class ScopedPolicy(FrozenModel):
         made._layers = _Layers(policies)
         return made
 
-    def at(self, part: Scope) -> Self:
-        """The policy that holds in `part`; a policy that was not made by :meth:`layered` holds as it is."""
+    def at(self, part: Scope, *, naming: str = "") -> Self:
+        """The policy that holds in `part`; a policy that was not made by :meth:`layered` holds as it is.
+
+        With `naming` only of policies whose scope sets that member: a limit on a whole is not one on each of its parts.
+        """
         layers = self._layers
         if not layers.policies:
-            return self
-        if part not in layers.made:
-            covering = [policy for policy in layers.policies if reach_of(policy).covers(part)]
-            layers.made[part] = resolve(type(self), covering).policy
-        return layers.made[part]  # type: ignore[no-any-return]
+            return type(self)() if naming else self
+        if (part, naming) not in layers.made:
+            reaching = [(policy, reach_of(policy)) for policy in layers.policies]
+            covering = [p for p, reach in reaching if reach.covers(part) and (not naming or getattr(reach, naming))]
+            layers.made[part, naming] = resolve(type(self), covering).policy
+        return layers.made[part, naming]  # type: ignore[no-any-return]
 
 
 def reach_of(policy: FrozenModel) -> Scope:

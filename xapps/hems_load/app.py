@@ -17,6 +17,7 @@ from ric.e2sm import grid
 from ric.errors import TwinRicError
 from ric.runtime import App, AppRuntime
 from ric.scopes import Scope, reach_of
+from xapps.hems_load.caps import cap_key
 from xapps.hems_load.commands import APP, GRID, Commands
 from xapps.hems_load.config import HemsConfig
 from xapps.hems_load.decision import Decision
@@ -95,7 +96,9 @@ class HemsLoadApp(App[HemsConfig, HemsPolicy, FleetState, FleetDecision]):
         return None
 
     def _memory(self, node: str) -> NodeMemory:
-        return self._memories.setdefault(node, NodeMemory())
+        if node not in self._memories:
+            self._memories[node] = NodeMemory(members=self.config.members_at(node))
+        return self._memories[node]
 
     def observe(self, now_ns: int) -> FleetState | None:  # noqa: ARG002 - the reports' time is the one that counts
         """The nodes that have reported since the last cycle."""
@@ -159,21 +162,36 @@ class HemsLoadApp(App[HemsConfig, HemsPolicy, FleetState, FleetDecision]):
             await self.links.twins.acknowledge(twin, AckStatus.REJECTED, why)
 
     def parts(self) -> Collection[Scope]:
-        """The nodes that have reported."""
-        return tuple(Scope(e2_node_id=node) for node in self._memories)
+        """The nodes that have reported, and the groups of their homes."""
+        nodes = [Scope(e2_node_id=node) for node in self._memories]
+        return (
+            *nodes,
+            *(Scope(e2_node_id=n, home_group=g) for n, memory in self._memories.items() for g in memory.groups),
+        )
 
     def policy_outcome(self, policy: HemsPolicy, decision: FleetDecision) -> PolicyOutcome:
-        """Enforced unless the policy sets a limit for all homes together and a node misses it, now or in its plan."""
+        """Enforced unless the policy limits what homes do together and those of a node miss it, now or as planned."""
+        reach = reach_of(policy)
         asks = {
-            "cap": policy.import_cap_kw is not None or policy.dr_event is not None,
+            cap_key(reach.home_group): policy.import_cap_kw is not None or policy.dr_event is not None,
             "ramp": policy.ramp_limit_kw_per_min is not None,
             "reserve": policy.reserve_kw > 0,
         }
-        texts = [
-            f"{node.node}: {MISSED[name].format(node.missed_kw[name])}"
-            for node in decision.nodes
-            if reach_of(policy).covers(Scope(e2_node_id=node.node))
-            for name, asked in asks.items()
-            if asked and node.missed_kw.get(name, 0.0) > 0
-        ]
+        nodes = [node for node in decision.nodes if self._is_about(reach, node.node)]
+        texts = [text for node in nodes for name, asked in asks.items() if asked and (text := _missed(node, name))]
         return PolicyOutcome(False, "OTHER_REASON", "; ".join(texts)) if texts else PolicyOutcome(True)
+
+    def _is_about(self, reach: Scope, node: str) -> bool:
+        if reach.home_group and reach.home_group not in self._memories[node].groups:
+            return False
+        return reach.covers(Scope(e2_node_id=node, home_group=reach.home_group))
+
+
+def _missed(node: Decision, name: str) -> str:
+    """By how much the node misses a limit; "" where it keeps it."""
+    kind, _, group = name.partition("/")
+    where = f"{node.node}, homes of {group}" if group else node.node
+    if name not in node.missed_kw:
+        return f"{where}: no decision under the policy, {node.reason.code}"
+    missed_kw = node.missed_kw[name]
+    return f"{where}: {MISSED[kind].format(missed_kw)}" if missed_kw > 0 else ""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from collections.abc import Mapping
+
+from pydantic import Field, field_validator
 
 from ric.app_spec import AppConfig
 
@@ -37,5 +39,27 @@ class HemsConfig(AppConfig):
     """E2 nodes whose homes are told by desired state on the bus (`twin.desired`) and not by E2 controls."""
     confirm_within_s: float = Field(default=180.0, ge=1, le=86_400)
     """Homes told by desired state whose reports show something else for this long [s] raise an alarm."""
+    home_groups: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Groups of homes that A1 policies may name in `scope.home_group`: by name, homes as NODE/HOME with * and ? allowed
+    in HOME, all of one node. A home may be in several groups."""
     control_deadline_s: float = Field(default=1.0, gt=0, le=30)
     """An E2 node must have put the set-points in force after this long [s]."""
+
+    @field_validator("home_groups")
+    @classmethod
+    def _of_one_node(cls, groups: Mapping[str, tuple[str, ...]]) -> Mapping[str, tuple[str, ...]]:
+        for name, homes in groups.items():
+            if not 0 < len(name) <= 128:
+                raise ValueError("names of 1 to 128 characters")
+            nodes = {node if slash and home else "" for node, slash, home in (each.partition("/") for each in homes)}
+            if len(nodes) != 1 or "" in nodes:
+                raise ValueError(f"homes of group {name!r:.80} as NODE/HOME, at least one, all of one node")
+        return groups
+
+    def members_at(self, node: str) -> dict[str, tuple[str, ...]]:
+        """Patterns of home ids by group, of the groups at `node`."""
+        return {
+            name: tuple(home.partition("/")[2] for home in homes)
+            for name, homes in self.home_groups.items()
+            if homes[0].partition("/")[0] == node
+        }

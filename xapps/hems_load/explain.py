@@ -6,12 +6,13 @@ says what a device is doing now and since when.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xapps.hems_load.caps import Cap
 from xapps.hems_load.fleet_problem import FleetPlan
 from xapps.hems_load.horizon import NS
 from xapps.hems_load.policy import HemsPolicy
@@ -25,6 +26,8 @@ Floats = NDArray[np.float64]
 Codes = NDArray[np.str_]
 
 _ON_KW = 0.05
+NEAR = 0.05
+"""A cap binds while no more than this share of it is free [1]."""
 MOST_LINES = 400
 """Lines per decision; what is beyond waits for the next."""
 
@@ -41,7 +44,15 @@ class Moment:
     plan_now: PlanNow
     safe: Projected
     given_kw: Floats
-    cap_kw: float
+    caps: Sequence[Cap]
+
+    def cap_for(self, row: int) -> str:
+        """The cap for which a home gives: of those that it is under and that bind, the first."""
+        net_kw = self.safe.points.net_kw(self.state)
+        own = [cap for cap in self.caps if cap.rows[row] and np.isfinite(cap.kw)]
+        binding = [cap for cap in own if cap.over_kw(net_kw) > -NEAR * abs(float(cap.kw)) - _ON_KW]
+        cap = (binding or own)[0]
+        return f"the homes {f'of {cap.name} ' if cap.name else ''}together may import {float(cap.kw):.0f} kW"
 
     def step_of(self, row: int) -> int:
         """Step of the home's plan that holds now."""
@@ -138,11 +149,12 @@ def _ev_line(moment: Moment, row: int, code: str) -> tuple[dict[str, float], str
     )
     short = float(moment.plan.relaxed.get("EV_TARGET_RELAXED", np.zeros(row + 1))[row])
     missing = f" The plan falls {short:.1f} kWh short of the target: the stay is too short." if short > 0.05 else ""
+    capped = moment.cap_for(row) if code == "EV_STOPPED_FOR_CAP" else ""
     sentences = {
         "EV_CHARGES": f"Charging at {now_price}, {ready}.",
         "EV_MUST_CHARGE": f"Charging whatever it costs ({now_price}): the time left is just enough; {ready}.",
         "EV_GIVES_BACK": f"Feeding the home and the grid while power is worth {now_price}; {ready}, and {later}.",
-        "EV_STOPPED_FOR_CAP": f"Stopped: the homes together may import {moment.cap_kw:.0f} kW; {ready}, {later}.",
+        "EV_STOPPED_FOR_CAP": f"Stopped: {capped}; {ready}, {later}.",
         "EV_READY": f"The target is reached ({ready}).",
         "EV_WAITS": f"Waiting because power costs {now_price} now; {ready}, {later}.",
         "EV_STALE_REPORT": "The home's report is old, so the car simply charges to its target.",
@@ -187,11 +199,12 @@ def _battery_line(moment: Moment, row: int, code: str) -> tuple[dict[str, float]
     worth = float(moment.plan.marginal_price[row, moment.step_of(row)])
     numbers = {"soc": soc, "battery_kw": float(moment.safe.points.battery_kw[row]), "worth_eur_per_kwh": worth, **price}
     cost = f"{price['buy_eur_per_kwh']:.2f} EUR/kWh"
+    capped = moment.cap_for(row) if code == "BATTERY_GIVES_FOR_CAP" else ""
     sentences = {
         "BATTERY_CHARGES": f"Charging as planned at {cost}, {soc:.0%} full: the energy is worth more later.",
         "BATTERY_TAKES_SURPLUS": f"Taking up what the home has left over, {soc:.0%} full.",
         "BATTERY_GIVES": f"Serving the home instead of importing at {cost}, {soc:.0%} full.",
-        "BATTERY_GIVES_FOR_CAP": f"Giving so that the homes together stay within {moment.cap_kw:.0f} kW.",
+        "BATTERY_GIVES_FOR_CAP": f"Giving because {capped}.",
         "BATTERY_RESTS": f"Resting at {soc:.0%}: neither charging nor giving pays at {cost} after losses and wear.",
         "BATTERY_STALE_REPORT": "The home's report is old, so the battery rests.",
     }
@@ -221,12 +234,13 @@ def _heat_line(moment: Moment, row: int, code: str) -> tuple[dict[str, float], s
     numbers = {"indoor_c": indoor, "comfort_low_c": low, "hvac_kw": float(moment.safe.points.hvac_kw[row])}
     numbers |= _price(moment, row)
     room, cost = f"{indoor:.1f} degC, lower bound {low:.1f}", f"{numbers['buy_eur_per_kwh']:.2f} EUR/kWh"
+    capped = moment.cap_for(row) if code == "HEAT_LESS_FOR_CAP" else ""
     sentences = {
         "HEAT_RUNS": f"Heating now at {cost} keeps the room comfortable for least cost ({room}).",
         "HEAT_RESTS": f"The room stays comfortable without heating for now ({room}), and power costs {cost}.",
         "HEAT_GUARD": f"Heating at full power: the room is too cold ({room}), whatever the plan says.",
         "HEAT_TOO_WARM": f"No heating: the room is too warm ({room}).",
-        "HEAT_LESS_FOR_CAP": f"Less heat so that the homes together stay within {moment.cap_kw:.0f} kW ({room}).",
+        "HEAT_LESS_FOR_CAP": f"Less heat because {capped} ({room}).",
         "HEAT_STALE_REPORT": "The home's report is old, so the heat pump holds the room comfortable.",
     }
     return numbers, sentences[code]

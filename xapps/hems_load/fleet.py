@@ -14,7 +14,7 @@ from xapps.hems_load.optimizer import Optimizer
 from xapps.hems_load.policy import HemsPolicy
 from xapps.hems_load.state import State
 
-__all__ = ["FleetDecision", "FleetState", "decide_fleet", "fall_back_fleet", "in_scope"]
+__all__ = ["FleetDecision", "FleetState", "decide_fleet", "fall_back_fleet", "groups_in_scope", "in_scope"]
 
 KEEPS_PLAN = ("LATE", "SOLVE_FAILED", "DECISION_FAILED")
 """Reasons of a fallback at which the reports are fresh, so that the last plan can go on."""
@@ -48,7 +48,7 @@ class FleetDecision:
             details |= {
                 name if name.startswith(own) else prefix + name: text for name, text in node.reason.details.items()
             }
-        missed = [node.reason.code for node in nodes if node.missed_kw.get("cap", 0.0) > 0]
+        missed = [node.reason.code for node in nodes if node.reason.code == "CAP_MISSED"]
         code = missed[0] if missed else nodes[0].reason.code
         return cls(nodes, Reason(code, numbers, details), max(node.source_time_ns for node in nodes))
 
@@ -65,11 +65,12 @@ def decide_fleet(
     for node in state.nodes:
         own, optimizer = in_scope(policy, node), optimizers[node.node]
         try:
-            decisions.append(optimizer.decide(node, own, may_go_on))
+            decisions.append(optimizer.decide(node, own, may_go_on, groups_in_scope(policy, node)))
         except TwinRicError as error:
             faults.append(error)
             why = Reason("SOLVE_FAILED", details={"fault": str(error)})
-            decisions.append(optimizer.follow(node, own, why) or hold_comfort(node, own, why))
+            kept = optimizer.follow(node, own, why, groups_in_scope(policy, node))
+            decisions.append(kept or hold_comfort(node, own, why))
     if len(faults) == len(state.nodes):
         raise faults[0]
     return FleetDecision.of(tuple(decisions))
@@ -82,7 +83,9 @@ def fall_back_fleet(
     decisions = []
     for node in state.nodes:
         own, optimizer = in_scope(policy, node), optimizers.get(node.node)
-        kept = optimizer.follow(node, own, reason) if optimizer is not None and reason.code in KEEPS_PLAN else None
+        kept = None
+        if optimizer is not None and reason.code in KEEPS_PLAN:
+            kept = optimizer.follow(node, own, reason, groups_in_scope(policy, node))
         decisions.append(kept or hold_comfort(node, own, reason))
     return FleetDecision.of(tuple(decisions))
 
@@ -91,3 +94,13 @@ def in_scope(policy: HemsPolicy, node: State) -> HemsPolicy:
     """What of `policy` holds at the node; one that is for another node leaves the defaults."""
     own = policy.at(Scope(e2_node_id=node.node))
     return own if own.e2_node_id in ("", node.node) else HemsPolicy()
+
+
+def groups_in_scope(policy: HemsPolicy, node: State) -> dict[str, HemsPolicy]:
+    """What policies that name a group of homes ask of each group of the node; groups without any are left out."""
+    found = {}
+    for name in node.groups:
+        own = policy.at(Scope(e2_node_id=node.node, home_group=name), naming="home_group")
+        if own.import_cap_kw is not None or own.dr_event is not None:
+            found[name] = own
+    return found

@@ -5,11 +5,13 @@ Each step takes set-points and gives set-points that keep one limit as far as th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xapps.hems_load.caps import Cap
 from xapps.hems_load.policy import HemsPolicy
 from xapps.hems_load.state import State
 from xapps.hems_load.tracking import SetPoints, battery_limits, must_charge, must_run
@@ -17,6 +19,7 @@ from xapps.hems_load.tracking import SetPoints, battery_limits, must_charge, mus
 __all__ = ["FleetLimits", "hold_ramp", "hold_reserve", "keep_fleet_limits", "reserve_of", "respond", "shed_to_cap"]
 
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 DEAD_BAND_HZ, FULL_HZ = 0.02, 0.2
 """Frequency deviation below which the homes do nothing, and at which they give their whole reserve [Hz]."""
@@ -30,49 +33,51 @@ class FleetLimits:
 
     points: SetPoints
     given_kw: Floats
-    cap_miss_kw: float
     ramp_miss_kw: float
     reserve_miss_kw: float
     response_kw: float
     """Power given for the frequency now."""
 
 
-def keep_fleet_limits(state: State, points: SetPoints, cap_kw: float, policy: HemsPolicy, age_s: float) -> FleetLimits:
-    """Ramp, then reserve, then the response to the frequency, then the cap, which is the last word.
+def keep_fleet_limits(
+    state: State, points: SetPoints, caps: Sequence[Cap], policy: HemsPolicy, age_s: float
+) -> FleetLimits:
+    """Ramp, then reserve, then the response to the frequency, then the caps in their order, which are the last word.
 
-    `cap_kw` is infinite for none; `age_s` is the time since the last set-points [s].
+    `age_s` is the time since the last set-points [s].
     """
     points, ramp_miss = hold_ramp(state, points, policy.ramp_limit_kw_per_min, age_s)
     points, reserve_miss = hold_reserve(state, points, policy)
     points, response = respond(state, points, policy)
-    given, miss = np.zeros(len(state.homes)), 0.0
-    if np.isfinite(cap_kw):
-        points, given = shed_to_cap(state, points, cap_kw, policy)
-        miss = max(float(points.net_kw(state).sum()) - cap_kw, 0.0)
-        if policy.reserve_kw > 0:
-            reserve_miss = max(policy.reserve_kw - float(reserve_of(state, points, policy).sum()) - response, 0.0)
-    return FleetLimits(points, given, miss, ramp_miss, reserve_miss, response)
+    given = np.zeros(len(state.homes))
+    for cap in caps:
+        if np.isfinite(cap.kw):
+            points, gave = shed_to_cap(state, points, cap, policy)
+            given += gave
+    if policy.reserve_kw > 0 and given.any():
+        reserve_miss = max(policy.reserve_kw - float(reserve_of(state, points, policy).sum()) - response, 0.0)
+    return FleetLimits(points, given, ramp_miss, reserve_miss, response)
 
 
-def shed_to_cap(state: State, points: SetPoints, cap_kw: float, policy: HemsPolicy) -> tuple[SetPoints, Floats]:
-    """`points` changed so that all homes together import at most `cap_kw` where they can; how much each gave (N,) [kW].
+def shed_to_cap(state: State, points: SetPoints, cap: Cap, policy: HemsPolicy) -> tuple[SetPoints, Floats]:
+    """`points` changed so that the homes of `cap` together keep it where they can; how much each gave (N,) [kW].
 
     Steps, mildest first: battery discharge, appliances that can wait, EV charging that can wait, V2G above its floor,
-    heat above the comfort bound, the rest of the heat down to the setback. `policy.fairness` 1 takes from each home in
+    heat above the comfort bound, the rest of the heat down to the setback. `cap.fairness` 1 takes from each home in
     proportion to all that it could give, whatever the step; 0 takes each step from all homes before the next.
     """
-    missing = float(points.net_kw(state).sum()) - cap_kw
+    missing = float(cap.over_kw(points.net_kw(state)))
     given = np.zeros(len(state.homes))
     if missing <= _TINY_KW:
         return points, given
-    points, delayed = _delay_appliances(state, points, missing)
+    points, delayed = _delay_appliances(state, points, cap.rows, missing)
     given += delayed
     missing -= float(delayed.sum())
     values = {name: getattr(points, name).copy() for name in ("battery_kw", "ev_kw", "hvac_kw")}
-    stages = _stages(state, values, policy)
+    stages = [(name, np.where(cap.rows, floor, np.inf)) for name, floor in _stages(state, values, policy)]
     rooms = _rooms(values, stages)
     total = sum(rooms, np.zeros(len(state.homes)))
-    share = min(policy.fairness * max(missing, 0.0) / max(float(total.sum()), _TINY_KW), 1.0)
+    share = min(cap.fairness * max(missing, 0.0) / max(float(total.sum()), _TINY_KW), 1.0)
     quota = share * total  # what fairness asks of each home, taken mildest step first
     for (name, floor), room in zip(stages, rooms, strict=True):
         taken = np.minimum(np.minimum(quota, room), np.maximum(values[name] - floor, 0))
@@ -118,12 +123,12 @@ def _stages(state: State, values: dict[str, Floats], policy: HemsPolicy) -> list
     ]
 
 
-def _delay_appliances(state: State, points: SetPoints, missing_kw: float) -> tuple[SetPoints, Floats]:
+def _delay_appliances(state: State, points: SetPoints, homes_of: Bools, missing_kw: float) -> tuple[SetPoints, Floats]:
     """Let appliances wait that can, those with most time left first, for what the batteries cannot give."""
     jobs, homes = state.jobs, len(state.homes)
     lowest, _ = battery_limits(state.homes, state.report["battery_soc"])
-    missing_kw -= float(np.maximum(points.battery_kw - lowest, 0).sum())
-    can_wait = points.run & ~must_run(state) & (jobs.left_h > 0)
+    missing_kw -= float(np.maximum(points.battery_kw - lowest, 0)[homes_of].sum())
+    can_wait = points.run & ~must_run(state) & (jobs.left_h > 0) & homes_of[jobs.home]
     if missing_kw <= 0 or not can_wait.any():
         return points, np.zeros(homes)
     rows = np.flatnonzero(can_wait)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,17 +11,18 @@ from numpy.typing import NDArray
 from ric.columns import Table
 from ric.decision import Reason
 from ric.errors import TwinRicError
+from xapps.hems_load.capped_plans import Coordination, plan_under_caps, with_rows
+from xapps.hems_load.caps import Cap, Capped, Caps, cap_key, capped_of
 from xapps.hems_load.decision import Decision
 from xapps.hems_load.explain import Explainer, Moment
 from xapps.hems_load.fallback import comfort_points
 from xapps.hems_load.fleet_limits import FleetLimits, keep_fleet_limits
 from xapps.hems_load.fleet_problem import RELAXATION_FLOORS, FleetPlan
 from xapps.hems_load.horizon import NS, STEP_S, means_between
-from xapps.hems_load.policy import HemsPolicy, import_cap_kw
+from xapps.hems_load.policy import HemsPolicy
 from xapps.hems_load.problems import Slots, pose_fleet, slots_of
 from xapps.hems_load.projection import Projected, faults_of, project
-from xapps.hems_load.solver import Effort, WarmStart, coordinate_fleet, solve_fleet
-from xapps.hems_load.solver.coordination import EVENNESS_EUR
+from xapps.hems_load.solver import Effort, WarmStart, solve_fleet
 from xapps.hems_load.solver.regrid import regrid
 from xapps.hems_load.state import State
 from xapps.hems_load.tracking import PlanNow, track
@@ -32,6 +32,7 @@ __all__ = ["Limits", "Optimizer"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+NO_GROUPS: Mapping[str, HemsPolicy] = {}
 CAP_MARGIN = 0.03
 """Share of a cap that is kept free in real time: the next minute differs from the last."""
 LEAST_SHARE = 0.02
@@ -61,7 +62,11 @@ class _Standing:
     start_ns: Ints
     renewable_kw: tuple[Floats, Floats]
     """(N, T) PV and wind that the plan expects."""
-    policy: HemsPolicy
+    capped: tuple[Capped, ...]
+    missed_kw: Mapping[str, Floats]
+    """By name of the cap (T,): what the plan misses of it."""
+    price: Floats
+    """(T,) or (N, T) what each home saw beside its tariff [EUR/kWh]."""
     forecast_ns: int
     ev_connected: Floats
     ids: tuple[str, ...]
@@ -75,7 +80,7 @@ class Optimizer:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._standing: _Standing | None = None
-        self._dr_reference_kw: tuple[object, float] | None = None
+        self._caps = Caps()
         self._last_ns = 0
         self._explainer = Explainer()
 
@@ -84,20 +89,29 @@ class Optimizer:
         """The plan in force."""
         return None if self._standing is None else self._standing.plan
 
-    def decide(self, state: State, policy: HemsPolicy, may_go_on: Callable[[], bool] = lambda: True) -> Decision:
-        """Set-points for all homes of `state`.
+    def decide(
+        self,
+        state: State,
+        policy: HemsPolicy,
+        may_go_on: Callable[[], bool] = lambda: True,
+        groups: Mapping[str, HemsPolicy] = NO_GROUPS,
+    ) -> Decision:
+        """Set-points for all homes of `state` under its `policy`, and what policies of its own ask of each group.
 
         Plans anew when the plan is `plan_every_s` old, when policy or forecast changed, for single homes when their EV
         came or went; otherwise follows the plan in force. Raises TwinRicError SOLVE-FAILED.
         """
-        why = self._due(state, policy)
+        capped = capped_of(state, policy, groups)
+        why = self._due(state, capped)
         if why:
-            self._plan(state, policy, may_go_on)
+            self._plan(state, capped, may_go_on)
         else:
             self._replan_moved_cars(state, policy)
-        return self._follow(state, policy, Reason(why or "FOLLOW_PLAN"))
+        return self._follow(state, capped, Reason(why or "FOLLOW_PLAN"))
 
-    def follow(self, state: State, policy: HemsPolicy, why: Reason) -> Decision | None:
+    def follow(
+        self, state: State, policy: HemsPolicy, why: Reason, groups: Mapping[str, HemsPolicy] = NO_GROUPS
+    ) -> Decision | None:
         """Set-points from the last plan, shifted to now, where no new one can be had; None without one that reaches
         until now.
         """
@@ -107,36 +121,34 @@ class Optimizer:
         age_s = (state.source_time_ns - standing.made_ns) / NS
         if not 0 <= age_s < 3600 * state.steps.edges_h(standing.made_ns)[-1]:
             return None
-        return self._follow(state, policy, replace(why, numbers={**why.numbers, "plan_age_s": age_s}))
+        capped = capped_of(state, policy, groups)
+        return self._follow(state, capped, replace(why, numbers={**why.numbers, "plan_age_s": age_s}))
 
     # Planning -------------------------------------------------------------------------------------------------
 
-    def _due(self, state: State, policy: HemsPolicy) -> str:
+    def _due(self, state: State, capped: Sequence[Capped]) -> str:
         standing = self._standing
         if standing is None or standing.ids != state.homes.ids:
             return "FIRST_PLAN"
-        if standing.policy is not policy and standing.policy != policy:
+        if [homes.asks for homes in standing.capped] != [homes.asks for homes in capped]:
             return "POLICY_CHANGED"
         if state.forecast_ns > standing.forecast_ns:
             return "NEW_FORECAST"
         age_s = (state.source_time_ns - standing.made_ns) / NS
         return "PLAN_AGED" if age_s >= self._limits.plan_every_s or age_s < 0 else ""
 
-    def _plan(self, state: State, policy: HemsPolicy, may_go_on: Callable[[], bool]) -> None:
-        problem, old = pose_fleet(state, policy), self._standing
-        self._note_dr_reference(state, policy)
-        cap = np.array([self._cap_kw(policy, state.time_s + 3600 * begin_h) for begin_h in state.edges_h[:-1]])
-        warm, options = _warm_start(old, state), dict[str, Any](effort=Effort(threads=self._limits.threads))
-        if np.isfinite(cap).any():
-            rounds = self._limits.price_rounds
-            options |= {"rounds": rounds, "may_go_on": may_go_on, "evenness_eur": 2 * EVENNESS_EUR * policy.fairness}
-            plan, warm = coordinate_fleet(problem, cap, warm, **options)
-        else:
-            plan, warm = solve_fleet(problem, warm, **options)
+    def _plan(self, state: State, capped: tuple[Capped, ...], may_go_on: Callable[[], bool]) -> None:
+        problem, old = pose_fleet(state, capped[-1].policy), self._standing
+        self._note_events(state, capped)
+        caps = tuple(self._caps.at(homes, state.time_s + 3600 * state.edges_h[:-1]) for homes in capped)
+        how = Coordination(self._limits.price_rounds, may_go_on, Effort(threads=self._limits.threads))
+        plan, warm, price = plan_under_caps(problem, caps, _warm_start(old, state), how)
         number = len(state.homes)
         self._standing = _Standing(
             plan=plan, warm=warm, made_ns=state.source_time_ns, start_ns=np.full(number, state.source_time_ns),
-            renewable_kw=(state.horizon.pv_kw, state.horizon.wind_kw), policy=policy, forecast_ns=state.forecast_ns,
+            renewable_kw=(state.horizon.pv_kw, state.horizon.wind_kw), capped=capped, price=price,
+            missed_kw={cap.name: np.where(cap.is_over(plan.net_kw), cap.over_kw(plan.net_kw), 0.0) for cap in caps},
+            forecast_ns=state.forecast_ns,
             ev_connected=state.report["ev_connected"].copy(), ids=state.homes.ids, job_ids=state.jobs.ids,
             slots=slots_of(state.jobs),
         )  # fmt: skip
@@ -152,7 +164,7 @@ class Optimizer:
         problem = pose_fleet(state, policy)
         begins_ns = state.steps.edges_ns(state.source_time_ns)[:-1]
         then = [int(state.steps.at(_one(standing.made_ns), int(begin_ns))[0]) for begin_ns in begins_ns]
-        problem = replace(problem, fleet_price=standing.plan.fleet_price[then])
+        problem = replace(problem, fleet_price=standing.price[..., then])
         fresh, _ = solve_fleet(problem.take(moved), effort=Effort(threads=1))
         start_ns = standing.start_ns.copy()
         start_ns[moved] = state.source_time_ns
@@ -162,53 +174,43 @@ class Optimizer:
             renewable[-1][moved] = new[moved]
         self._standing = replace(
             standing,
-            plan=_with_rows(standing.plan, moved, fresh),
+            plan=with_rows(standing.plan, moved, fresh),
             start_ns=start_ns,
             renewable_kw=(renewable[0], renewable[1]),
             ev_connected=state.report["ev_connected"].copy(),
             slots=_with_slots(standing.slots, slots_of(state.jobs), np.isin(state.jobs.home, moved)),
         )
 
-    def _note_dr_reference(self, state: State, policy: HemsPolicy) -> None:
-        """Fix what a demand-response event counts from, once: the mean of the plan before it was known."""
-        event = policy.dr_event
-        if event is None or (self._dr_reference_kw is not None and self._dr_reference_kw[0] == event):
-            return
+    def _note_events(self, state: State, capped: Sequence[Capped]) -> None:
+        """Let new events count from the plan that stands; without one, from what is imported now."""
         standing = self._standing
-        if standing is None:
-            self._dr_reference_kw = (event, float(state.report["import_kw"].sum()))
-            return
-        edges_s = state.steps.edges_ns(standing.made_ns) / NS
-        within = np.diff(np.clip(edges_s, event.start_s, event.end_s))
-        within[-1] += within.sum() <= 0  # an event beyond the plan counts from the plan's end
-        self._dr_reference_kw = (event, float(np.average(standing.plan.fleet_net_kw, weights=within)))
-
-    def _cap_kw(self, policy: HemsPolicy, time_s: float) -> float:
-        cap, event = import_cap_kw(policy, time_s), policy.dr_event
-        due = None if event is None else event.due_kw(time_s)
-        if due is None or self._dr_reference_kw is None:
-            return cap
-        return min(cap, max(self._dr_reference_kw[1] - due, 0.0))
+        for homes in capped:
+            if standing is None or standing.ids != state.homes.ids:
+                now_s = np.array([state.time_s, state.time_s + 1])
+                self._caps.note(homes, now_s, state.report["import_kw"][:, None])
+            else:
+                edges_s = state.steps.edges_ns(standing.made_ns) / NS
+                self._caps.note(homes, edges_s, standing.plan.net_kw)
 
     # Following ------------------------------------------------------------------------------------------------
 
-    def _follow(self, state: State, policy: HemsPolicy, why: Reason) -> Decision:
+    def _follow(self, state: State, capped: Sequence[Capped], why: Reason) -> Decision:
         standing = self._standing
         if standing is None:  # unreachable: `decide` plans first, `follow` asks
             raise TwinRicError("SOLVE-FAILED", "plan", "(none)", "a plan in force")
-        now = _plan_now(standing, state)
-        cap = self._cap_kw(policy, state.time_s)
+        now, policy = _plan_now(standing, state), capped[-1].policy
+        caps = tuple(self._caps.at(homes, state.time_s) for homes in capped)
         age_s = 60.0 if not self._last_ns else (state.source_time_ns - self._last_ns) / NS
         self._last_ns = state.source_time_ns
         safe = project(state, track(state, now, policy), policy)
-        kept = keep_fleet_limits(state, safe.points, cap * (1 - CAP_MARGIN), policy, age_s)
+        held = tuple(replace(cap, kw=cap.kw * (1 - CAP_MARGIN)) for cap in caps)
+        kept = keep_fleet_limits(state, safe.points, held, policy, age_s)
         safe = replace(safe, points=project(state, kept.points, policy).points)
         safe = _mend(state, safe, policy)
-        step = int(state.steps.at(_one(standing.made_ns), state.source_time_ns)[0])
-        miss = max(float(safe.points.net_kw(state).sum()) - cap, float(standing.plan.miss_kw[step:].max(initial=0.0)))
-        missed = {"cap": miss, "ramp": kept.ramp_miss_kw, "reserve": kept.reserve_miss_kw}
+        missed = {"ramp": kept.ramp_miss_kw, "reserve": kept.reserve_miss_kw}
+        missed |= _missed_caps(standing, caps, safe.points.net_kw(state), state)
         missed = {name: value if value > MISS_TOLERANCE_KW else 0.0 for name, value in missed.items()}
-        moment = Moment(state, policy, standing.plan, standing.start_ns, now, safe, kept.given_kw, cap)
+        moment = Moment(state, policy, standing.plan, standing.start_ns, now, safe, kept.given_kw, caps)
         reason = _reason(why, moment, kept, missed, self._explainer.lines(moment))
         plan = _plan_table(standing, state) if standing.made_ns == state.source_time_ns else None
         return Decision.of(state, safe.points, reason=reason, missed_kw=missed, plan=plan)
@@ -220,6 +222,16 @@ def _warm_start(standing: _Standing | None, state: State) -> WarmStart | None:
         return None
     late_h = (state.source_time_ns - standing.made_ns) / (3600 * NS)
     return regrid(standing.warm, state.steps.edges_h(standing.made_ns), state.edges_h + late_h)
+
+
+def _missed_caps(standing: _Standing, caps: Sequence[Cap], net_kw: Floats, state: State) -> dict[str, float]:
+    """By how much each cap is missed, now or as planned [kW]: "cap" of all homes, "cap/NAME" of a group."""
+    step = int(state.steps.at(_one(standing.made_ns), state.source_time_ns)[0])
+    return {
+        cap_key(cap.name): max(float(cap.over_kw(net_kw)), float(standing.missed_kw[cap.name][step:].max(initial=0.0)))
+        for cap in caps
+        if cap.name in standing.missed_kw
+    }
 
 
 def _one(time_ns: int) -> Ints:
@@ -259,39 +271,6 @@ def _run_now(standing: _Standing, state: State, step: Ints) -> NDArray[np.bool_]
 def _planned(slots: Ints, width: int) -> NDArray[np.intp]:
     """Appliances that the plan knows: a job beyond its horizon has a slot that no plan filled."""
     return np.flatnonzero((slots >= 0) & (slots < width))
-
-
-def _with_rows(plan: FleetPlan, rows: Ints, fresh: FleetPlan) -> FleetPlan:
-    """`plan` with the homes in `rows` replaced; appliance slots that only one of the two has are filled up."""
-    changed: dict[str, Any] = {}
-    for field in fields(FleetPlan):
-        old, new = getattr(plan, field.name), getattr(fresh, field.name)
-        if field.name in ("appliance_kw", "shiftable_start"):
-            changed[field.name] = _widened(old, rows, new, -1 if field.name == "shiftable_start" else 0)
-        elif field.name == "relaxed":
-            changed["relaxed"] = {code: _put(values, rows, new[code]) for code, values in old.items()}
-        elif field.name == "costs":
-            changed["costs"] = replace(
-                old, **{part.name: _put(getattr(old, part.name), rows, getattr(new, part.name)) for part in fields(old)}
-            )
-        elif field.name not in ("fleet_price", "miss_kw", "rounds"):
-            changed[field.name] = _put(old, rows, new)
-    return replace(plan, **changed)
-
-
-def _put(old: Any, rows: Ints, new: Any) -> Any:
-    result = old.copy()
-    result[rows] = new
-    return result
-
-
-def _widened(old: Any, rows: Ints, new: Any, nothing: int) -> Any:
-    slots = max(old.shape[1], new.shape[1])
-    result = np.full((old.shape[0], slots, *old.shape[2:]), nothing, dtype=old.dtype)
-    result[:, : old.shape[1]] = old
-    result[rows] = nothing
-    result[rows, : new.shape[1]] = new
-    return result
 
 
 def _with_slots(old: Slots, new: Slots, changed: NDArray[np.bool_]) -> Slots:
@@ -343,10 +322,13 @@ def _reason(why: Reason, moment: Moment, kept: FleetLimits, missed: dict[str, fl
         "forecast_age_s": (state.source_time_ns - state.forecast_ns) / NS if state.forecast_ns else -1.0,
     }
     numbers |= {f"{code.lower()}_homes": count for code, count in relaxed.items() if count}
-    if np.isfinite(moment.cap_kw):
-        numbers |= {"cap_kw": moment.cap_kw, "cap_miss_kw": missed["cap"]}
+    for cap in moment.caps:
+        prefix, key = f"{cap.name}/" if cap.name else "", cap_key(cap.name)
+        if np.isfinite(cap.kw):
+            numbers |= {f"{prefix}cap_kw": float(cap.kw), f"{prefix}cap_miss_kw": missed.get(key, 0.0)}
     if moment.policy.reserve_kw > 0:
         numbers |= {"reserve_miss_kw": missed["reserve"], "response_kw": kept.response_kw}
     if moment.policy.ramp_limit_kw_per_min is not None:
         numbers["ramp_miss_kw"] = missed["ramp"]
-    return Reason("CAP_MISSED" if missed["cap"] > 0 else why.code, numbers, {**why.details, **lines})
+    over = any(missed.get(cap_key(cap.name), 0.0) > 0 for cap in moment.caps)
+    return Reason("CAP_MISSED" if over else why.code, numbers, {**why.details, **lines})

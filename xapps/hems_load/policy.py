@@ -10,6 +10,10 @@ from ric.scopes import ScopedPolicy
 __all__ = ["POLICY_TYPE_ID", "DrEvent", "HemsPolicy", "import_cap_kw"]
 
 POLICY_TYPE_ID = "twinric_hems_load_1.0.0"
+GROUP_FIELDS = frozenset({
+    "scope", "e2_node_id", "import_cap_kw", "import_cap_start_s", "import_cap_end_s", "dr_event", "fairness",
+})  # fmt: skip
+"""What a policy for a group of homes may set: limits on their import together. The rest is for whole nodes."""
 
 
 class DrEvent(FrozenModel):
@@ -47,7 +51,8 @@ class HemsPolicy(ScopedPolicy):
     e2_node_id: str = Field(default="", max_length=128)
     """E2 node that this policy is for, as `scope.e2_node_id`; empty for all nodes."""
     import_cap_kw: float | None = Field(default=None, ge=0, le=100_000)
-    """Most that the homes of a node may import together, exports counted against imports [kW]; null for no cap."""
+    """Most that the homes of a node, or of the home group in `scope`, may import together, exports counted against
+    imports [kW]; null for no cap. Caps on a node and on its groups, nested or overlapping, hold at the same time."""
     import_cap_start_s: float = Field(default=0.0, ge=0, le=1e11)
     """Begin of the cap [s since the Unix epoch]."""
     import_cap_end_s: float = Field(default=0.0, ge=0, le=1e11)
@@ -87,6 +92,14 @@ class HemsPolicy(ScopedPolicy):
     v2g_floor_soc: float = Field(default=0.4, ge=0, le=1)
     """State of charge below which an EV is never discharged [1], so that nobody is stranded; its owner's floor counts
     where it is higher."""
+
+    @model_validator(mode="after")
+    def _of_a_group(self) -> HemsPolicy:
+        beyond = self.model_fields_set - GROUP_FIELDS
+        if self.scope.home_group and beyond:
+            taken = ", ".join(sorted(GROUP_FIELDS - {"scope"}))
+            raise ValueError(f"for a home group only {taken}; not {', '.join(sorted(beyond))}")
+        return self
 
     @model_validator(mode="after")
     def _ordered(self) -> HemsPolicy:

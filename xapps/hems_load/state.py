@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from functools import cached_property
 
 import numpy as np
@@ -61,6 +62,8 @@ class State:
     """The steps that a plan has."""
     report_period_s: float = REPORT_PERIOD_S
     """Time between the last two reports, and so about the time until the next decision [s]."""
+    groups: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    """(N,) homes of each group that is known here."""
 
     @property
     def time_s(self) -> float:
@@ -112,6 +115,10 @@ class NodeMemory:
     recent_load: Floats = field(default_factory=lambda: np.zeros(0))
     gains_kw: Floats = field(default_factory=lambda: np.zeros(0))
     report_period_s: float = REPORT_PERIOD_S
+    members: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Patterns of the ids of the homes of each group."""
+    groups: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
+    """(N,) homes of each group that has any here."""
 
     def add(self, tables: Mapping[str, Table]) -> bool:
         """Take one indication; True when it carried a home report that is newer than the last."""
@@ -147,6 +154,11 @@ class NodeMemory:
             return
         self.homes, number = Homes.of(table), len(table.ids)
         self.report, self.report_period_s = None, REPORT_PERIOD_S
+        found = {
+            name: np.array([any(fnmatchcase(home, own) for own in patterns) for home in table.ids], dtype=bool)
+            for name, patterns in self.members.items()
+        }
+        self.groups = {name: rows for name, rows in found.items() if rows.any()}
         self.load_by_quarter = np.full((number, QUARTERS), np.nan)
         self.pv_by_quarter = np.full((number, QUARTERS), np.nan)
         self.wind_by_quarter = np.full((number, QUARTERS), np.nan)
@@ -202,6 +214,7 @@ class NodeMemory:
             forecast_ns=0 if forecast is None else forecast.source_time_ns,
             steps=steps,
             report_period_s=self.report_period_s,
+            groups=self.groups,
         )
 
     def _fresh(self, forecast: Table | None) -> Table | None:

@@ -253,3 +253,34 @@ async def test_app_raises_an_alarm_with_the_reason_while_homes_do_not_follow_and
         assert "rejected: not today" in raised.details["why"]
         assert raised.details["homes"].startswith("home-")
         assert 3 <= (raised.detected_time_ns / 1e9 - START_S) / 60 <= 6
+
+
+async def test_app_tells_the_status_of_each_groups_policy_and_whose_groups_there_are():
+    groups = {"near": (f"{NODE}/home-0*", f"{NODE}/home-00?"), "far": ("00101-e2000009/home-*",)}
+    async with running(home_groups=groups) as (runtime, peer, bus, clock):
+        told = {}
+        sink = type("Sink", (), {"report": lambda self, name, *values: told.__setitem__(name, values)})()
+        runtime.links.policy_feed = sink
+        bodies = {
+            "easy": {"scope": {"home_group": "near"}, "import_cap_kw": 500.0},
+            "else": {"scope": {"home_group": "far"}, "import_cap_kw": 5.0},
+            "wide": {"scope": {"home_group": "near"}, "comfort_eur_per_k_h": 2.0},
+        }
+        await cycle(runtime, peer, clock, 1)
+        for name, body in bodies.items():
+            runtime.policies.put(name, 1, body, sink)
+        await cycle(runtime, peer, clock, 2)
+        assert told["easy"] == (1, True, "", "")
+        assert told["else"][1:3] == (False, "SCOPE_NOT_APPLICABLE")
+        assert told["wide"][1:3] == (False, "STATEMENT_NOT_APPLICABLE")
+        assert "for a home group only" in told["wide"][3]
+        runtime.policies.put("easy", 2, bodies["easy"] | {"import_cap_kw": 0.0}, sink)
+        for minute in range(3, 6):
+            await cycle(runtime, peer, clock, minute)
+        runtime.links.policy_feed = None
+        missed = decisions(bus)[-1].numbers["near/cap_miss_kw"]
+        revision, enforced, reason, text = told["easy"]
+        assert (revision, enforced) == (2, missed == 0)
+        if not enforced:
+            assert reason == "OTHER_REASON"
+            assert f"{NODE}, homes of near: import beyond the limit by" in text

@@ -108,3 +108,15 @@ def test_scope_out_of_range_is_refused(bad):
 
     with pytest.raises(TwinRicError, match="scope"):
         validate(Tuning, {"scope": bad}, "A1")
+
+
+def test_policy_at_a_part_by_those_that_name_it_leaves_out_what_holds_for_the_whole():
+    held = [Tuning(gain=3), Tuning(scope=Scope(home_group="g"), most=7), Tuning(scope=Scope(cell="c1"), least=2)]
+    part = Scope(e2_node_id="n1", home_group="g", cell="c1")
+    everything = Tuning.layered(held).at(part)
+    assert (everything.gain, everything.most, everything.least) == (3, 7, 2)
+    named = Tuning.layered(held).at(part, naming="home_group")
+    assert (named.gain, named.most, named.least) == (Tuning().gain, 7, Tuning().least)
+    assert named.model_fields_set == {"most"}
+    assert Tuning.layered(held).at(Scope(home_group="other"), naming="home_group") == Tuning()
+    assert Tuning(gain=5).at(part, naming="home_group") == Tuning()

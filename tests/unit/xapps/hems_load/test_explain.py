@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from xapps.hems_load.caps import capped_of
 from xapps.hems_load.optimizer import Limits, Optimizer
 from xapps.hems_load.policy import HemsPolicy
 
@@ -60,7 +61,8 @@ def test_explain_ev_that_a_cap_stopped_names_the_cap(home):
     optimizer = Optimizer(Limits(plan_every_s=3600))
     optimizer.decide(state, HemsPolicy())
     louder = replace(state, report=dict(state.report) | {"inflexible_kw": np.array([9.0])})
-    optimizer._standing = replace(optimizer._standing, policy=HemsPolicy(import_cap_kw=9.0))
+    capped = capped_of(state, HemsPolicy(import_cap_kw=9.0), {})
+    optimizer._standing = replace(optimizer._standing, capped=capped)
     line = lines_of(louder, HemsPolicy(import_cap_kw=9.0), optimizer)["node/home-0/ev"]
     assert line.startswith("EV_STOPPED_FOR_CAP")
     assert "may import 9 kW" in line

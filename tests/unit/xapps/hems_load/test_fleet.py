@@ -13,7 +13,7 @@ from xapps.hems_load.policy import HemsPolicy
 
 
 class Failing(Optimizer):
-    def decide(self, state, policy, may_go_on=lambda: True):
+    def decide(self, state, policy, may_go_on=lambda: True, groups=None):
         raise TwinRicError("SOLVE-FAILED", "home", "infeasible", "an optimal plan")
 
 
@@ -73,3 +73,62 @@ def test_fleet_node_that_cannot_solve_follows_its_last_plan(nodes):
     decision = decide_fleet(nodes, HemsPolicy(), {"a": kept, "b": Optimizer(Limits())}, lambda: True)
     assert decision.nodes[0].reason.code == "SOLVE_FAILED"
     assert "plan_age_s" in decision.nodes[0].reason.numbers
+
+
+@pytest.fixture
+def street(make_state):
+    cheap_now = np.where(np.arange(96) < 8, 0.1, 0.5)
+    state = make_state(
+        4, buy=cheap_now, load=2.0, inflexible_kw=2.0, pv=0.0, pv_available_kw=0.0, battery_soc=0.5, ev_soc=0.5,
+        ev_departure_h=20.0,
+    )  # fmt: skip
+    rows = np.array([True, True, False, False])
+    return FleetState((replace(state, node="a", groups={"street": rows}), replace(state, node="b")))
+
+
+def layered(*bodies):
+    return HemsPolicy.layered([HemsPolicy.model_validate(body) for body in bodies])
+
+
+def imports(node, state):
+    table = node.homes
+    return state.report["inflexible_kw"] + table["battery_kw"] + table["ev_kw"] + table["hvac_kw"]
+
+
+def test_fleet_cap_of_a_group_holds_for_its_homes_and_for_no_others(street):
+    policy = layered({"scope": {"home_group": "street"}, "import_cap_kw": 9.0})
+    free = decide_fleet(street, HemsPolicy(), {name: Optimizer(Limits()) for name in "ab"}, lambda: True)
+    capped = decide_fleet(street, policy, {name: Optimizer(Limits()) for name in "ab"}, lambda: True)
+    state = street.nodes[0]
+    before, after = imports(free.nodes[0], state), imports(capped.nodes[0], state)
+    assert before[:2].sum() > 9.0
+    assert after[:2].sum() <= 9.0 + 1e-6
+    np.testing.assert_allclose(after[2:], before[2:], atol=1e-6)
+    np.testing.assert_allclose(imports(capped.nodes[1], state), imports(free.nodes[1], state), atol=1e-6)
+    assert capped.reason.numbers["a/street/cap_kw"] == 9.0
+    assert capped.nodes[0].missed_kw["cap/street"] == 0
+    assert "a/cap_kw" not in capped.reason.numbers
+
+
+def test_fleet_cap_of_the_node_is_none_of_its_group_and_both_are_told_by_how_much(street):
+    policy = layered({"import_cap_kw": 1.0}, {"scope": {"home_group": "street"}, "import_cap_kw": 0.0})
+    cold = replace(street.nodes[0], report=dict(street.nodes[0].report) | {"battery_soc": np.zeros(4)})
+    made = decide_fleet(FleetState((cold,)), policy, {"a": Optimizer(Limits())}, lambda: True)
+    missed = made.nodes[0].missed_kw
+    assert made.reason.code == "CAP_MISSED"
+    assert missed["cap/street"] == pytest.approx(4.0, rel=0.5)
+    assert missed["cap"] >= missed["cap/street"] + 2.0
+    assert made.reason.numbers["street/cap_miss_kw"] == missed["cap/street"]
+
+
+def test_fleet_event_of_a_group_reduces_what_its_homes_had_planned(street):
+    state = street.nodes[0]
+    optimizer = Optimizer(Limits())
+    decide_fleet(FleetState((state,)), HemsPolicy(), {"a": optimizer}, lambda: True)
+    reference = optimizer.plan.net_kw[:2, :4].sum(axis=0).mean()
+    event = {"reduction_kw": 1.0, "start_s": state.time_s, "end_s": state.time_s + 3600}
+    policy = layered({"scope": {"home_group": "street"}, "dr_event": event})
+    later = replace(state, source_time_ns=state.source_time_ns + 60 * 10**9)
+    made = decide_fleet(FleetState((later,)), policy, {"a": optimizer}, lambda: True)
+    assert made.reason.numbers["street/cap_kw"] == pytest.approx(max(reference - 1.0, 0))
+    assert imports(made.nodes[0], state)[:2].sum() <= max(reference - 1.0, 0) + 1e-6

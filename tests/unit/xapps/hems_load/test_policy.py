@@ -65,3 +65,12 @@ def test_policy_schema_tells_units_and_ranges():
 def test_dr_event_grows_to_its_target_until_the_deadline(time_s, due):
     event = DrEvent(reduction_kw=6.0, start_s=10, end_s=30, deadline_s=20)
     assert event.due_kw(time_s) == due
+
+
+def test_policy_for_a_home_group_takes_limits_on_its_import_only():
+    group = {"scope": {"home_group": "school-street"}}
+    event = {"reduction_kw": 3.0, "start_s": 10.0, "end_s": 20.0}
+    taken = {"import_cap_kw": 5.0, "fairness": 1.0, "dr_event": event, "e2_node_id": "n"}
+    assert validate(HemsPolicy, group | taken, "A1").import_cap_kw == 5.0
+    with pytest.raises(TwinRicError, match=r"for a home group only .*; not export_allowed, reserve_kw"):
+        validate(HemsPolicy, group | {"reserve_kw": 1.0, "export_allowed": False}, "A1")
