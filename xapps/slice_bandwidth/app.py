@@ -132,7 +132,7 @@ class SliceBandwidthApp(App[SliceBandwidthConfig, SlicePolicy, FleetState, Fleet
 
     def observe(self, now_ns: int) -> FleetState | None:
         """All nodes that have reported; those with something new since the last call are due."""
-        states = [window.state(now_ns) for window in self.windows.values()]
+        states = [self.windows[name].state(now_ns) for name in sorted(self.windows)]
         nodes = tuple(state for state in states if state is not None)
         due = frozenset(self._due)
         self._due.clear()

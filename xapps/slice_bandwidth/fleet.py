@@ -96,7 +96,7 @@ def _members(
         mode = deciding_mode(policy.at(Scope(e2_node_id=state.e2_node_id)).mode, state.period_s)
         return state.e2_node_id in chosen and mode in (Mode.RL, Mode.ORACLE)
 
-    known.sort(key=lambda state: not is_free(state))
+    known.sort(key=lambda state: (not is_free(state), state.e2_node_id))  # whoever was heard of first
     free = sum(map(is_free, known))
     if not free or len({state.period_s for state in known}) > 1:
         return None
@@ -153,7 +153,9 @@ def _with_link(
         overrides = (*(layer for layer in alone.overrides if layer != BOUND), SHARED_LINK)
         node = replace(explained(alone.state, policy, slots, code), overrides=overrides)
         numbers |= {f"{name}_flexe_slots_alone": float(count) for name, count in zip(SLICES, alone.slots, strict=True)}
-        details |= {"overrides": ",".join(overrides), "held_back_for": ",".join(helped_nodes)}
+        details["overrides"] = ",".join(overrides)
+        if helped_nodes:
+            details["held_back_for"] = ",".join(helped_nodes)
     reason = Reason(code, {**node.reason.numbers, **numbers}, {**node.reason.details, **details})
     return replace(node, reason=reason)
 

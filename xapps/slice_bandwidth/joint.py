@@ -106,9 +106,9 @@ def settled(view: LinkView, nodes: Together, slots: Ints, permitted: Mask, work:
 
     The first F nodes choose among what `permitted` (F, 525) leaves them, the others keep what they have. Coordinate
     descent from `slots` until no node gains by changing alone, or `work` is used up: never dearer than `slots` under
-    the scenarios foreseen. Where the link makes nobody wait `slots` stay, whatever else would be cheaper. The safety
-    layer's delay bound is not among the masks: it knows the node's own link alone, and a queue that is held back for
-    others is beyond it.
+    the scenarios foreseen. Only what the link makes nodes wait is a reason to leave `slots`: a split that would be
+    cheaper without it counts as much as they do. The safety layer's delay bound is not among the masks: it knows the
+    node's own link alone, and a queue that is held back for others is beyond it.
     """
     link = _carried(view, nodes.period_s)
     held = np.ascontiguousarray(np.clip(slots, 0, CALENDAR_SLOTS))
@@ -118,7 +118,8 @@ def settled(view: LinkView, nodes: Together, slots: Ints, permitted: Mask, work:
     rows = np.array([index_of(split) for split in held[:free]], dtype=np.int64)
     mask = permitted.copy()
     mask[np.arange(free), rows] = True
-    own = np.where(mask, nodes.own[:free], np.inf)
+    chosen = nodes.own[np.arange(free), rows]
+    own = np.where(mask, np.maximum(nodes.own[:free], chosen[:, None]), np.inf)
     order = np.argsort(own, axis=1, kind="stable")
     _, left = kernels.descend(rows, held, own, order, SPLITS, nodes.foreseen, nodes.terms, link, work)
     return Settled(np.concatenate([held[:free], slots[free:]]), _added(held, nodes, link), before), max(left, 0)
