@@ -199,3 +199,38 @@ def test_optimizer_tells_others_its_plan_by_quarters_of_the_clock(make_state):
     assert table["net_kw"].shape == (1, 96)
     planned_kwh = optimizer.plan.fleet_net_kw @ np.diff(state.edges_h)
     assert table["net_kw"][0] @ np.array([8 / 60] + [0.25] * 95) == pytest.approx(planned_kwh)
+
+
+def jain(share):
+    return share.sum() ** 2 / (share.size * (share**2).sum())
+
+
+def test_optimizer_more_fairness_spreads_a_cap_more_evenly_over_the_plans_of_the_homes(make_state):
+    """Homes see the price a little differently, so that at no fairness a few of them give for all the others."""
+    homes, rng, fair = 12, np.random.default_rng(7), [0.0, 0.5, 1.0]
+    state = make_state(
+        homes, grid=Steps(0, 48), buy=np.where(np.arange(48) < 16, 0.2, 0.4), pv=0.0, pv_available_kw=0.0, load=1.0,
+        inflexible_kw=1.0, ev_departure_h=11.0, ev_soc=rng.uniform(0.3, 0.6, homes),
+        battery_soc=rng.uniform(0.2, 0.8, homes),
+    )  # fmt: skip
+
+    def planned(**policy):
+        optimizer = Optimizer(Limits(price_rounds=8, threads=1))
+        optimizer.decide(state, HemsPolicy(spread_eur_per_kwh=0.03, **policy))
+        return optimizer.plan
+
+    free = planned()
+    cap_kw = 0.85 * float(free.fleet_net_kw.max())
+    called = free.fleet_net_kw > cap_kw
+    wanted = np.maximum(free.net_kw, 0)[:, called].sum(axis=1)
+    evenness, costs = [], []
+    for fairness in fair:
+        plan = planned(import_cap_kw=cap_kw, fairness=fairness)
+        assert plan.fleet_net_kw.max() <= cap_kw * 1.002
+        left = np.minimum(np.maximum(plan.net_kw, 0), np.maximum(free.net_kw, 0))[:, called].sum(axis=1)
+        evenness.append(jain(1 - left / wanted))
+        costs.append(float(plan.costs.total.sum()))
+    assert evenness[0] < 0.4
+    assert min(evenness[1:]) > evenness[0] + 0.2
+    assert evenness[2] > evenness[1] - 0.05
+    assert max(costs) - min(costs) < 0.5
