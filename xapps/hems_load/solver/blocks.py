@@ -1,142 +1,173 @@
-"""Homes to lanes and back: fills blocks of homes, runs the iterations, takes the solutions out."""
+"""Homes to lanes and back: poses homes into lanes, runs the iterations, settles what leaves them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xapps.hems_load.solver import interior_point as ip
 from xapps.hems_load.solver import layout as rows
+from xapps.hems_load.solver.columns import Columns
 from xapps.hems_load.solver.compiled import compiled, inlined
+from xapps.hems_load.solver.runs import add_run, cheapest_start, smear_run
+from xapps.hems_load.solver.settle import settle_home
 from xapps.hems_load.solver.starts import start
-from xapps.hems_load.solver.storages import Storages
+from xapps.hems_load.solver.storages import (
+    BASE_KW,
+    CURVE,
+    END_COST,
+    METER_DATA,
+    RUN_KW,
+    START,
+    Devices,
+    box_row,
+    fill,
+    pose_home,
+    store_row,
+    varying,
+)
 
-__all__ = ["Workspace", "kept_rows", "solve_homes"]
+__all__ = ["Frame", "Last", "Room", "Workspace", "kept_rows", "solve_homes"]
 
 L = rows.L
 SEGMENTS = rows.SEGMENTS
-SPAN = 8
-"""Steps that are copied to or from the lanes at a time: a cache line of the fleet's arrays."""
+SPAN = 16
+"""Steps that are copied to the lanes at a time, so that the lines written stay near until all homes are in."""
 REFILL = 4
 """Lanes that wait until they are filled again together: a pass over the block costs as much for one home as for all."""
+NOBODY = -1
 LEAST_KW = 1e-3
 """Balances missed by less count as kept; `settle` makes them good."""
 
 
-@inlined
-def _spread(values: Any, into: Any, first: int, stride: int, span: tuple[int, int], home: Any, lane: Any) -> None:
-    """`values` (N, T) of each home of `home` into its lane of a row that begins at `first` and recurs each `stride`."""
-    for e in range(lane.size):
-        own, k = values[home[e]], first + lane[e]
-        for t in range(span[0], span[1]):
-            into[k + t * stride] = own[t]
+class Last(NamedTuple):
+    """What is known of the homes to be solved, P of them."""
 
-
-@inlined
-def _gather(from_: Any, values: Any, first: int, stride: int, span: tuple[int, int], home: Any, lane: Any) -> None:
-    """The inverse of `_spread`."""
-    for e in range(lane.size):
-        own, k = values[home[e]], first + lane[e]
-        for t in range(span[0], span[1]):
-            own[t] = from_[k + t * stride]
-
-
-@inlined
-def _load_row(values: Any, w: Any, place: Any, span: tuple[int, int], home: Any, lane: Any) -> None:
-    """A datum's `values` (N, T) in the steps of `span`; where it is the same in all steps, with the first."""
-    if place[1] > 0:
-        _spread(values, w.data, place[0], place[1], span, home, lane)
-    elif span[0] == 0:
-        _spread(values, w.data, place[0], 0, (0, 1), home, lane)
+    home: NDArray[np.int64]
+    """(P,) their rows in the fleet."""
+    iterates: NDArray[np.float32]
+    """(M, numbers, T) of the last solve."""
+    of: NDArray[np.int64]
+    """(P,) rows of theirs among these."""
+    shift: int
+    """Steps since the last solve's first; -1: there was none, and the start is cold."""
+    price: NDArray[np.float32]
+    """(N, T) [EUR/kWh] by which runs are placed."""
+    price_shift: int
+    """Steps since these prices' first; -1: there are none, and runs are spread over their windows."""
 
 
 @compiled
-def _load_data(s: Any, w: Any, span: tuple[int, int], home: Any, lane: Any) -> None:
-    for j in range(s.of.size):
-        _load_row(s.cost[j], w, w.box_data[rows.COST, j], span, home, lane)
-        _load_row(s.sigma[j], w, w.box_data[rows.SIGMA, j], span, home, lane)
-        _load_row(s.gain[j], w, w.box_data[rows.GAIN, j], span, home, lane)
-        _load_row(s.high_kw[j], w, w.box_data[rows.MOST, j], span, home, lane)
-    for i in range(s.keep.shape[0]):
-        _load_row(s.keep[i], w, w.store_data[rows.KEEP, i], span, home, lane)
-        _load_row(s.drift[i], w, w.store_data[rows.DRIFT, i], span, home, lane)
-        _load_row(s.low[i], w, w.store_data[rows.LEAST, i], span, home, lane)
-        _load_row(s.price_low[i], w, w.store_data[rows.LEAST_PRICE, i], span, home, lane)
-        _load_row(s.high[i], w, w.store_data[rows.LARGEST, i], span, home, lane)
-        _load_row(s.price_high[i], w, w.store_data[rows.LARGEST_PRICE, i], span, home, lane)
+def _place_runs(c: Any, last: Any, h: int, price: Any, load: Any, starts: Any) -> None:
+    """Starts of the runs of home `h`, and their load (T,); `price` (T,) is room."""
+    fill(load, 0.0)
+    starts[:] = -1
+    known, steps = last.price_shift >= 0, load.size
+    for run in range(c.run_kw.shape[1]):
+        power, duration = c.run_kw[h, run], c.run_h[h, run]
+        if power <= 0.0:
+            continue
+        first, end = c.run_first[h, run], c.run_last[h, run]
+        if not known:
+            smear_run(c.edges, power, duration, first, end, load)
+            continue
+        for t in range(steps):
+            price[t] = last.price[h, min(t + last.price_shift, steps - 1)]
+        starts[run] = cheapest_start(c.edges, price, duration, first, end)
+        add_run(c.edges, power, duration, starts[run], load)
+
+
+@inlined
+def _spread(values: Any, row: int, into: Any, place: tuple[int, int], span: tuple[int, int], lane: Any) -> None:
+    """A `row` of `values` (LANES, rows, T) into the lanes of `lane`; it begins and recurs as `place` says."""
+    for k in lane:
+        own, first = values[k, row], place[0] + k
+        for t in range(span[0], span[1]):
+            into[first + t * place[1]] = own[t]
 
 
 @compiled
-def _load_kept(w: Any, at: Any, kept: Any, span: tuple[int, int], shift: int, home: Any, lane: Any) -> None:
-    """The last solution's price, states, multipliers and outlets, whose step t + `shift` is now step t."""
-    n, steps = at.size - 1, kept.shape[2]
-    m, b, o, _ = ip.offsets(at, 1)
-    o //= 2
-    for t in range(span[0], span[1]):
-        past = min(t + shift, steps - 1)
-        for e in range(lane.size):
-            k, own = lane[e], kept[home[e]]
-            w.meter[t * m + rows.LAMBDA + k] = own[0, past]
+def _load_iterates(w: Any, at: Any, last: Any, first: int, span: tuple[int, int], lane: Any) -> None:
+    """Prices, storages, multipliers and outlets of the last solve, whose step t + shift is now step t."""
+    n, steps = at.size - 1, last.iterates.shape[2]
+    m, b, s, _ = ip.offsets(at, 0)
+    next_m, next_b, next_s, _ = ip.offsets(at, 1)
+    for e, k in enumerate(lane):
+        own = last.iterates[last.of[first + e]]
+        for t in range(span[0], span[1]):
+            past = min(t + last.shift, steps - 1)
+            w.meter[m + t * (next_m - m) + rows.LAMBDA + k] = own[0, past]
             for i in range(n):
-                store = (t + 1) * o + i * rows.STORE * L + k
-                w.stores[store + rows.S], w.stores[store + rows.PI] = own[1 + 2 * i, past], own[2 + 2 * i, past]
+                store = s + t * (next_s - s) + i * rows.STORE * L + k
+                high = w.store_data[rows.LARGEST, i]
+                w.stores[store + rows.S] = w.data[high[0] + t * high[1] + k] - own[1 + 2 * i, past]
+                w.stores[store + rows.PI] = own[2 + 2 * i, past]
                 if at[i + 1] - at[i] > 1:
-                    w.boxes[t * b + (at[i] + 1) * rows.BOX * L + rows.V + k] = own[1 + 2 * n + i, past]
+                    w.boxes[b + t * (next_b - b) + (at[i] + 1) * rows.BOX * L + rows.V + k] = own[1 + 2 * n + i, past]
 
 
 @compiled
-def _load(s: Any, w: Any, at: Any, kept: Any, shift: int, home: Any, lane: Any) -> None:
-    """The data of each home of `home` into its lane of `lane`, and its last solution (`shift` >= 0), as seen now.
-
-    A few steps at a time, so that the lines written stay near until all lanes are filled.
-    """
-    steps, n = s.hours.size, at.size - 1
+def _load(w: Any, at: Any, posed: Any, last: Any, first: int, lane: Any) -> None:
+    """What is posed of the lanes of `lane`, and their last iterates; `first` is the place of the first in `last`."""
+    steps, values = posed.rows.shape[2], posed.rows
+    for row, begin in w.same:
+        for k in lane:
+            w.data[begin + k] = values[k, row, 0]
     for t in range(0, steps, SPAN):
         span = (t, min(t + SPAN, steps))
-        _spread(s.base_kw, w.meter, rows.BASE, rows.METER * L, span, home, lane)
-        _spread(s.curve, w.meter, rows.CURVE, rows.METER * L, span, home, lane)
-        _load_data(s, w, span, home, lane)
-        if shift >= 0:
-            _load_kept(w, at, kept, span, shift, home, lane)
-    _, _, first, _ = ip.offsets(at, -1)
+        _spread(values, BASE_KW, w.meter, (rows.BASE, rows.METER * L), span, lane)
+        _spread(values, CURVE, w.meter, (rows.CURVE, rows.METER * L), span, lane)
+        for row, begin, stride in w.moving:
+            _spread(values, row, w.data, (begin, stride), span, lane)
+        if last.shift >= 0:
+            _load_iterates(w, at, last, first, span, lane)
+    _, _, before, _ = ip.offsets(at, -1)
     _, _, beyond, _ = ip.offsets(at, steps)
-    for i in range(n):
-        for e in range(lane.size):
-            k = i * rows.STORE * L + lane[e]
-            w.stores[first + k + rows.S] = s.start[i, home[e]]
-            w.stores[beyond + k + rows.PI] = s.end_cost[i, home[e]]
-            place = w.store_data[rows.KEEP, i]
+    for i in range(at.size - 1):
+        place, own = w.store_data[rows.KEEP, i], i * rows.STORE * L
+        for k in lane:
+            cost = posed.ends[k, i, END_COST]
+            w.stores[before + own + rows.S + k] = posed.ends[k, i, START]
             if place[1] > 0:
-                w.data[place[0] + steps * place[1] + lane[e]] = 1.0
+                w.data[place[0] + steps * place[1] + k] = 1.0
             else:  # the price of the state now at the end, of which no more is lost
-                w.stores[beyond + k + rows.PI] /= s.keep[i, home[e], 0]
+                cost /= values[k, store_row(at[-1], i, rows.KEEP), 0]
+            w.stores[beyond + own + rows.PI + k] = cost
 
 
 @compiled
 def _keep(w: Any, at: Any, k: int, own: Any) -> None:
-    """The iterate of lane `k` into `own` (rows, T): price, state and multiplier of each storage, the outlets."""
+    """The iterate of lane `k` into `own` (rows, T): price, room and multiplier of each storage, the outlets.
+
+    What is left to the upper bound is known of an appliance as time goes by, what was served since the start is not.
+    """
     n = at.size - 1
     for t in range(own.shape[1]):
         m, b, o, _ = ip.offsets(at, t)
         own[0, t] = w.meter[m + rows.LAMBDA + k]
         for i in range(n):
             store = o + i * rows.STORE * L + k
-            own[1 + 2 * i, t], own[2 + 2 * i, t] = w.stores[store + rows.S], w.stores[store + rows.PI]
+            high = w.store_data[rows.LARGEST, i]
+            own[1 + 2 * i, t] = w.data[high[0] + t * high[1] + k] - w.stores[store + rows.S]
+            own[2 + 2 * i, t] = w.stores[store + rows.PI]
             if at[i + 1] - at[i] > 1:
                 own[1 + 2 * n + i, t] = w.boxes[b + (at[i] + 1) * rows.BOX * L + rows.V + k]
 
 
 @compiled
-def _leave(w: Any, at: Any, home: Any, lane: Any, power: Any, price: Any) -> None:
-    """The solutions in the lanes of `lane` into the rows of their homes."""
-    steps = price.shape[1]
-    _, stride, _, _ = ip.offsets(at, 1)
-    for t in range(0, steps, SPAN):
-        span = (t, min(t + SPAN, steps))
-        _gather(w.meter, price, rows.LAMBDA, rows.METER * L, span, home, lane)
-        for j in range(SEGMENTS, at[-1]):
-            _gather(w.boxes, power[j - SEGMENTS], j * rows.BOX * L + rows.V, stride, span, home, lane)
+def _take_out(w: Any, c: Any, at: Any, k: int, x: Any) -> None:
+    """Prices and wanted powers in lane `k`."""
+    for t in range(x.price.size):
+        m, b, _, _ = ip.offsets(at, t)
+        x.price[t] = w.meter[m + rows.LAMBDA + k] / c.hours[t]
+        for i in range(at.size - 1):
+            wanted = 0.0
+            for j in range(at[i], at[i + 1]):
+                wanted += ip.side(at[i], j) * w.boxes[b + j * rows.BOX * L + rows.V + k]
+            x.wanted_kw[i, t] = wanted
 
 
 @compiled
@@ -149,68 +180,133 @@ def _clear(w: Any, k: int) -> None:
 
 
 @compiled
-def _judge(w: Any, at: Any, home: Any, kept: Any, gaps: Any, most: int, taken: Any) -> None:
-    """Settle the lanes whose homes are solved, or have taken too many steps; leave the iterates to start from."""
-    acc = w.acc
+def _judge(w: Any, at: Any, kept: Any, gaps: Any, most: int) -> bool:
+    """Settle the lanes whose homes are solved, or have taken too many steps; leave the iterates to start from.
+
+    Whether any home goes on.
+    """
+    acc, goes_on = w.acc, False
     for k in range(L):
-        h = home[k]
-        if h < 0 or acc[rows.SETTLED + k] > 0.0:
+        if w.place[k] == NOBODY or acc[rows.SETTLED + k] > 0.0:
             continue
         mu = acc[rows.MU + k]
-        settled = (mu <= gaps[0] and acc[rows.INFEASIBLE + k] < LEAST_KW) or taken[h] >= most
+        settled = (mu <= gaps[0] and acc[rows.INFEASIBLE + k] < LEAST_KW) or w.taken[k] >= most
         if acc[rows.KEPT + k] == 0.0 and (settled or mu <= gaps[1]):
-            _keep(w, at, k, kept[h])
+            _keep(w, at, k, kept[w.place[k]])
             acc[rows.KEPT + k] = 1.0
-        taken[h] += 1
-        if settled:
-            acc[rows.SETTLED + k] = 1.0
+        w.taken[k] += 1
+        acc[rows.SETTLED + k] = 1.0 if settled else 0.0
+        goes_on = goes_on or not settled
+    return goes_on
 
 
 @compiled
-def _enter(s: Any, w: Any, at: Any, kept: Any, shift: int, mu: float, home: Any, lane: Any) -> None:
-    """The homes of `home` into the lanes of `lane`, with points to start from."""
+def _enter(
+    w: Any, c: Any, devices: Any, posed: Any, last: Any, mu: float, first: int, lane: Any, x: Any, plans: Any
+) -> None:
+    """The homes from `first` on into the lanes of `lane`, with points to start from."""
     w.acc[rows.ENTERS : rows.ENTERS + L] = 0.0
-    for k in lane:
-        w.acc[rows.ENTERS + k], w.acc[rows.KEPT + k] = 1.0, 0.0
-    _load(s, w, at, kept, shift, home, lane)
-    start(w, at, s.hours.size, shift >= 0, mu)
+    for e, k in enumerate(lane):
+        h = last.home[first + e]
+        w.place[k], w.taken[k] = first + e, 0
+        w.acc[rows.ENTERS + k], w.acc[rows.KEPT + k], w.acc[rows.SETTLED + k] = 1.0, 0.0, 0.0
+        _place_runs(c, last, h, x.price, posed.rows[k, RUN_KW], plans.starts[h])
+        pose_home(c, devices, h, posed.rows[k], posed.ends[k])
+    _load(w, devices.at, posed, last, first, lane)
+    start(w, devices.at, c.hours.size, last.shift >= 0, mu)
+
+
+@compiled
+def _leave(w: Any, c: Any, devices: Any, posed: Any, h: int, k: int, x: Any, plans: Any, rough: bool) -> None:
+    """Settle home `h`, whose solution is in lane `k`; of a rough one only the prices are wanted."""
+    _take_out(w, c, devices.at, k, x)
+    if rough:
+        for t in range(x.price.size):
+            plans.price[h, t] = x.price[t]
+        return
+    settle_home(c, devices, h, posed.rows[k], posed.ends[k], x, plans)
+
+
+@compiled
+def _settled_lanes(w: Any) -> int:
+    """Lanes that nobody works in, to the beginning of `w.lane`; how many."""
+    count = 0
+    for k in range(L):
+        if w.place[k] == NOBODY or w.acc[rows.SETTLED + k] > 0.0:
+            w.lane[count] = k
+            count += 1
+    return count
 
 
 @compiled
 def solve_homes(
-    s: Any, w: Any, at: Any, kept: Any, shift: int, most: int, gaps: Any, mu: float, power: Any, price: Any, taken: Any
+    c: Any, w: Any, devices: Any, posed: Any, x: Any, last: Any, kept: Any, most: int, gaps: Any, mu: float, plans: Any
 ) -> None:
-    """Solve all homes of `s` from their last iterates `kept` (N, rows, T), `shift` steps ago, or cold where it is -1.
+    """Solve the homes of `last`, their plans to `plans`, their iterates for the next time to `kept` (P, numbers, T).
 
     Lanes whose homes are solved take the next ones, so that slow homes hold up nobody. `gaps` (2,): duality gap of the
-    solution and of the iterate left in `kept` [EUR]; `mu`: complementarity at the start. Fills power (J - 4, N, T)
-    [kW], price (N, T) [EUR/kW in the step] and taken (N,), each home's Newton steps.
+    solution and of the iterate kept [EUR]; `most` Newton steps; `mu`: complementarity at the start. Without prices to
+    place runs by, the solution is a rough one, and only `plans.price` is filled.
     """
-    homes, acc, steps = s.base_kw.shape[0], w.acc, s.hours.size
-    home, next_home = np.full(L, -1), 0
-    taken[:] = 0
-    acc[rows.SETTLED : rows.SETTLED + L] = 1.0
+    homes, acc, at, steps = last.home.size, w.acc, devices.at, c.hours.size
+    waiting, rough = homes, last.price_shift < 0
+    w.place[:] = NOBODY
     while True:
-        settled = np.flatnonzero(acc[rows.SETTLED : rows.SETTLED + L] > 0.0)
-        coming = min(homes - next_home, settled.size)
-        if (coming > 0 and (coming >= REFILL or coming == homes - next_home)) or settled.size == L:
-            full = settled[home[settled] >= 0]
-            _leave(w, at, home[full], full, power, price)
-            for k in full:
-                if not acc[rows.MU + k] <= gaps[0]:
-                    _clear(w, k)
-            if next_home == homes:
+        free = _settled_lanes(w)
+        coming = min(waiting, free)
+        if (coming > 0 and (coming >= REFILL or coming == waiting)) or free == L:
+            for k in w.lane[:free]:
+                if w.place[k] != NOBODY:
+                    home = last.home[w.place[k]]
+                    _leave(w, c, devices, posed, home, k, x, plans, rough)
+                    plans.taken[home] = w.taken[k]
+                    if not acc[rows.MU + k] <= gaps[0]:
+                        _clear(w, k)
+                    w.place[k] = NOBODY
+            if waiting == 0:
                 return
-            first, home[settled] = next_home, -1
-            new = np.minimum(first + np.arange(settled.size), homes - 1)
-            next_home += coming
-            _enter(s, w, at, kept, shift, mu, new, settled)
-            home[settled[:coming]] = new[:coming]
-            acc[rows.SETTLED + settled[:coming]] = 0.0
+            _enter(w, c, devices, posed, last, mu, homes - waiting, w.lane[:coming], x, plans)
+            waiting -= coming
         ip.factor(w, at, steps)
-        _judge(w, at, home, kept, gaps, most, taken)
-        if acc[rows.SETTLED : rows.SETTLED + L].min() == 0.0:
+        if _judge(w, at, kept, gaps, most):
             ip.newton_step(w, at, steps)
+
+
+class Frame(NamedTuple):
+    """Where everything is in a block of homes with the same kinds of devices, over T steps."""
+
+    box_data: Any
+    """(BOX_DATA, J, 2): where in the data a box's datum begins, and how far its steps lie apart: 0 where all agree."""
+    store_data: Any
+    """(STORE_DATA, n, 2): the same of the storages."""
+    same: Any
+    """(C, 2) rows of a posed home that are the same in all steps, and where they are in the data."""
+    moving: Any
+    """(V, 3) the others: row, where it begins in the data, how far its steps lie apart."""
+    singles: tuple[int, ...]
+    """Sizes of the arrays of single precision: meter, boxes, stores, acc, data."""
+    doubles: tuple[int, ...]
+    """Of double precision: wide, x, scratch, column."""
+
+    @classmethod
+    def of(cls, c: Columns, devices: Devices) -> Frame:
+        """For homes of `c` with such devices."""
+        n, steps, boxes = devices.kind.size, c.hours.size, int(devices.at[-1])
+        places, size = _places(devices, varying(c, devices), steps)
+        own = places[METER_DATA:]
+        box_data = own[: boxes * rows.BOX_DATA].reshape(boxes, rows.BOX_DATA, 2).transpose(1, 0, 2)
+        store_data = own[boxes * rows.BOX_DATA :].reshape(n, rows.STORE_DATA, 2).transpose(1, 0, 2)
+        row = METER_DATA + np.arange(len(own))
+        same, moving = own[:, 1] == 0, own[:, 1] > 0
+        single = (steps * rows.METER, steps * boxes * rows.BOX, (steps + 2) * n * rows.STORE, rows.ACC)
+        double = (
+            (steps + 2) * (n * rows.WIDE + rows.WIDE_METER), (steps + 1) * rows.triangle(n), n * rows.SCRATCH, n,
+        )  # fmt: skip
+        return cls(
+            np.ascontiguousarray(box_data), np.ascontiguousarray(store_data),
+            np.column_stack([row[same], own[same, 0]]), np.column_stack([row[moving], own[moving]]),
+            (*(count * L for count in single), size), tuple(count * L for count in double),
+        )  # fmt: skip
 
 
 class Workspace(NamedTuple):
@@ -220,51 +316,60 @@ class Workspace(NamedTuple):
     boxes: Any
     stores: Any
     acc: Any
+    data: Any
     wide: Any
     x: Any
     scratch: Any
     column: Any
-
-    data: Any
     box_data: Any
-    """(BOX_DATA, J, 2): where in `data` a box's datum begins, and how far its steps lie apart: 0 where all agree."""
+    """As in `Frame`, and so on."""
     store_data: Any
-    """(STORE_DATA, n, 2): the same of the storages."""
-
-    @classmethod
-    def of(cls, s: Storages) -> Workspace:
-        """An empty one for the homes of `s`."""
-        n, _, steps = s.low.shape
-        boxes = s.of.size
-        box_data, store_data, size = _places(s)
-        single = (steps * rows.METER, steps * boxes * rows.BOX, (steps + 2) * n * rows.STORE, rows.ACC)
-        double = (
-            (steps + 2) * (n * rows.WIDE + rows.WIDE_METER), (steps + 1) * rows.triangle(n), n * rows.SCRATCH, n,
-        )  # fmt: skip
-        meter, own_boxes, stores, acc = (_aligned(count * L, np.float32) for count in single)
-        wide, x, scratch, column = (_aligned(count * L, np.float64) for count in double)
-        data = _aligned(size, np.float32)
-        return cls(meter, own_boxes, stores, acc, wide, x, scratch, column, data, box_data, store_data)
+    same: Any
+    moving: Any
+    place: Any
+    """(LANES,) who works in each lane, and ..."""
+    taken: Any
+    """... how many steps that took."""
+    lane: Any
 
 
-def _places(s: Storages) -> tuple[Any, Any, int]:
-    """Where the data are: of the same in all steps first, then what an iteration reads, then what only starts read."""
-    steps = s.hours.size
-    varies = (s.box_varies, s.store_varies)
-    hot = (np.arange(rows.BOX_DATA) < rows.MOST, np.arange(rows.STORE_DATA) < rows.LEAST)
-    places = tuple(np.zeros((*kind.shape, 2), dtype=np.int64) for kind in varies)
-    size = 0
-    for moves, wanted in ((False, True), (False, False), (True, True), (True, False)):
-        mine = [(kind == moves) & (own == wanted)[:, None] for kind, own in zip(varies, hot, strict=True)]
-        stride = sum(int(kind.sum()) for kind in mine) * L
-        first = size
-        for place, kind in zip(places, mine, strict=True):
-            count = int(kind.sum())
-            place[kind, 0] = first + L * np.arange(count)
-            place[kind, 1] = stride if moves else 0
-            first += count * L
-        size += stride * (steps + 1) if moves else stride
-    return places[0], places[1], size
+class Room:
+    """A thread's memory, used again for one group of homes after the other."""
+
+    def __init__(self, frames: Sequence[Frame]) -> None:
+        self._single = _aligned(max((sum(frame.singles) for frame in frames), default=0), np.float32)
+        self._double = _aligned(max((sum(frame.doubles) for frame in frames), default=0), np.float64)
+
+    def workspace(self, frame: Frame) -> Workspace:
+        """An empty one laid out as in `frame`; ends the life of the last one."""
+        parts = []
+        for memory, sizes in ((self._single, frame.singles), (self._double, frame.doubles)):
+            ends = np.cumsum(sizes).tolist()
+            memory[: ends[-1]] = 0.0
+            parts += [memory[end - size : end] for end, size in zip(ends, sizes, strict=True)]
+        lanes = np.zeros((3, L), dtype=np.int64)
+        return Workspace._make([*parts, frame.box_data, frame.store_data, frame.same, frame.moving, *lanes])
+
+
+def _places(devices: Devices, moves: Any, steps: int) -> tuple[Any, int]:
+    """Where the rows of a posed home are in the data: begin and distance of its steps, 0 where all agree; the size.
+
+    The same in all steps first, then what an iteration reads, then what only starts read.
+    """
+    boxes = int(devices.at[-1])
+    hot = np.zeros(moves.size, dtype=np.bool_)
+    for j in range(boxes):
+        hot[[box_row(j, rows.COST), box_row(j, rows.GAIN)]] = True
+    for i in range(devices.kind.size):
+        hot[[store_row(boxes, i, rows.KEEP), store_row(boxes, i, rows.DRIFT)]] = True
+    places, size = np.zeros((moves.size, 2), dtype=np.int64), 0
+    data = np.arange(moves.size) >= METER_DATA
+    for varies, wanted in ((False, True), (False, False), (True, True), (True, False)):
+        mine = np.flatnonzero(data & (moves == varies) & (hot == wanted))
+        places[mine, 0] = size + L * np.arange(mine.size)
+        places[mine, 1] = mine.size * L if varies else 0
+        size += mine.size * L * (steps + 1 if varies else 1)
+    return places, size
 
 
 def _aligned(size: int, dtype: Any) -> Any:

@@ -52,11 +52,12 @@ def affine_bound(s: Any, at: int, inv: int, d: int, move: Any) -> tuple[Any, Any
 
 
 @inlined
-def correct_bound(s: Any, at: int, inv: int, d: int, move: Any, target: Any) -> Any:
+def correct_bound(s: Any, at: int, inv: int, d: int, move: Any, target: Any, second: Any) -> Any:
     """Dual that the corrector aims at where the state stays; leaves the pairs' targets in the rows of the changes."""
     slack, zs, _, z = _bound(s, at)
     dz, dslack = get(s, d + DQ), get(s, d + DK)
-    t1, t2 = target + dslack * dz, target - (dslack + move) * dz
+    error = second * dz
+    t1, t2 = target + dslack * error, target - (dslack + move) * error
     put(s, d + DQ, t2)
     put(s, d + DK, t1)
     return (z * slack * (z + zs) + t2 * zs - t1 * z) * get(s, inv)

@@ -54,11 +54,12 @@ def affine_box(boxes: Any, b: int, rise: Any) -> tuple[Any, Any, Any, Any]:
 
 
 @inlined
-def correct_box(boxes: Any, b: int, slope: Any, target: Any) -> Any:
-    """What the box would move without new prices: centring and the affine step's second-order error."""
+def correct_box(boxes: Any, b: int, slope: Any, target: Any, second: Any) -> Any:
+    """What the box would move without new prices: centring and `second` times the affine step's second-order error."""
     dv, rl, ru = get(boxes, b + DV), get(boxes, b + RL), get(boxes, b + RU)
     dzl, dzu = get(boxes, b + ZL) * (1.0 + dv * rl), get(boxes, b + ZU) * (1.0 - dv * ru)
-    tl, tu = (target + dv * dzl) * rl, (target - dv * dzu) * ru
+    error = second * dv
+    tl, tu = (target + error * dzl) * rl, (target - error * dzu) * ru
     put(boxes, b + DZL, tl)
     put(boxes, b + DZU, tu)
     move = (tl - tu - slope) * get(boxes, b + INV_D)

@@ -22,6 +22,7 @@ from xapps.hems_load.fleet_problem import FleetPlan, FleetProblem
 from xapps.hems_load.solver.fleet import Effort, WarmStart, project_plan, solve_fleet
 from xapps.hems_load.solver.master import Answers, Mix, mix_answers
 from xapps.hems_load.solver.runs import run_load
+from xapps.hems_load.solver.teams import TEAMS, blended, by_team, form_teams, mixed_by_team
 
 __all__ = ["EVENNESS_EUR", "Call", "LocalShard", "Outcome", "Shard", "coordinate_fleet", "coordinate_shards"]
 
@@ -43,12 +44,13 @@ TRUST = 0.15
 NEARNESS = 0.01
 """Rise of a home's price with its import's distance from the last mix [EUR/kWh per kW], no cost: the next answers lie
 near the mix, and homes that all see the same cheap quarter of an hour share it."""
-TEAMS = 192
-"""Teams in which homes mix: equal homes give equally, and unlike ones need not."""
-BINS = 8
-"""Parts of all homes, by what they give on an occasion, that are told apart when teams are formed."""
 LEVEL = 0.3
 """How much of the difference between what a home and what all homes give is taken away at the end, in big teams [1]."""
+ROUNDS = 3
+"""Answers to prices, the push among them: with the last price and the last answers to start from, three do what four
+do without."""
+KEPT_ANSWERS = 3
+"""Answers that are kept for the next time to begin at, the push first."""
 LEAST_KWH = 0.1
 """Homes that can give less than this on an occasion have no share in it."""
 MOST_OCCASIONS = 3
@@ -113,18 +115,21 @@ def coordinate_fleet(
     warm: WarmStart | None = None,
     *,
     shift_steps: int = 0,
-    rounds: int = 4,
+    rounds: int = ROUNDS,
     may_go_on: Callable[[], bool] = lambda: True,
     effort: Effort | None = None,
     evenness_eur: float = EVENNESS_EUR,
 ) -> tuple[FleetPlan, WarmStart]:
     """Plans whose net imports together stay within `cap_kw` (T,) [kW], infinite where there is no cap.
 
-    Solves once without a price, then at most `rounds` times at prices while `may_go_on`. `miss_kw` of the plan tells
-    what the cap still misses. Against: one programme for all homes, tests/unit.
+    Solves once without a price, then at most `rounds` times at prices while `may_go_on`, the last price (that of
+    `warm`) first. `miss_kw` of the plan tells what the cap still misses. Against: one programme for all homes,
+    tests/unit.
     """
     shard = LocalShard(problem, warm, shift_steps=shift_steps, effort=effort or Effort())
     options: dict[str, Any] = {"rounds": rounds, "may_go_on": may_go_on, "evenness_eur": evenness_eur}
+    if warm is not None and warm.fleet_price.size == cap_kw.size:
+        options["last_price"] = warm.fleet_price[np.minimum(np.arange(cap_kw.size) + shift_steps, cap_kw.size - 1)]
     outcome = coordinate_shards([shard], cap_kw, problem.hours, **options)
     return replace(shard.plan, miss_kw=outcome.miss_kw, rounds=outcome.rounds), shard.warm
 
@@ -134,14 +139,16 @@ def coordinate_shards(
     cap_kw: Floats,
     hours: Floats,
     *,
-    rounds: int = 4,
+    rounds: int = ROUNDS,
     may_go_on: Callable[[], bool] = lambda: True,
     evenness_eur: float = EVENNESS_EUR,
+    last_price: Floats | None = None,
     each: Each = map,
 ) -> Outcome:
     """Agree on prices with shards that have nothing in common but `cap_kw` (T,) on all of them, in steps of `hours`.
 
-    The shards then hold their plans. What passes to and from a shard does not grow with its homes.
+    `last_price` (T,) [EUR/kWh] is what an earlier agreement came to; it is tried where the cap binds again. The shards
+    then hold their plans. What passes to and from a shard does not grow with its homes.
     """
     nothing = [None] * len(shards)
     net = np.asarray(sum(each(lambda shard, _: shard.begin(), shards, nothing)))
@@ -160,7 +167,7 @@ def coordinate_shards(
         price[call.capped] = mix.price
         taken += asked is not None
         # The duals of free plans and push say little, and later ones jump.
-        target = np.where(over, FIRST_PRICE, 0.0) if taken == 1 else np.asarray(target + TRUST * (price - target))
+        target = _first_price(over, last_price) if taken == 1 else np.asarray(target + TRUST * (price - target))
     agreed = target
     net = np.asarray(sum(each(lambda shard, mix: shard.finish(mix, agreed), shards, own)))
     return Outcome(agreed, _miss(net, cap_kw), taken)
@@ -174,6 +181,7 @@ class LocalShard:
     ) -> None:
         self._problem, self._effort = replace(problem, fleet_price=None), effort
         self._start, self._shift = warm, shift_steps
+        self._answer_starts: tuple[WarmStart, ...] = () if warm is None else warm.answers
         self._plans: list[FleetPlan] = []
         self._gifts: _Gifts | None = None
         self._mixture: Floats | None = None
@@ -181,7 +189,8 @@ class LocalShard:
     def begin(self) -> Floats:
         """As in `Shard`."""
         plan, self.warm = solve_fleet(self._problem, self._start, shift_steps=self._shift, effort=self._effort)
-        self.plan, self._plans, self._last = plan, [plan], self.warm
+        self.plan, self._plans = plan, [plan]
+        self._taken: list[WarmStart] = []
         return plan.fleet_net_kw
 
     def ask(self, call: Call, price: Floats | None, last: Mix | None) -> Answers:
@@ -192,9 +201,8 @@ class LocalShard:
             assert price is not None
             fixed = _with_runs_placed(self._problem, self._plans[0])
             self._fixed = replace(fixed, fleet_curvature=np.where(call.capped, NEARNESS, 0.0))
-            pushed, self._last = _pushed(self._fixed, price, self._last, self._effort)
-            self._plans.append(pushed)
-            self._gifts = _Gifts(self._problem.hours, call, self._plans[0], pushed)
+            self._take(_pushed, self._fixed, price)
+            self._gifts = _Gifts(self._problem.hours, call, *self._plans)
         elif price is not None and last is not None:
             self._answer(price, self._gifts.price(last.share_price[self._team]) if len(self._plans) > 2 else 0.0)
         # The master evens teams; where a team is many homes, these are evened inside it.
@@ -203,18 +211,26 @@ class LocalShard:
             self._mixture = self._gifts.levelled(self._mixture, self._plans)
         return self._answers(call, self._gifts, few=many)
 
+    def _take(self, solve: Callable[..., tuple[FleetPlan, WarmStart]], *of: Any) -> None:
+        """One more answer, begun where the same one of the last time ended, or else at the one before."""
+        number = len(self._taken)
+        known = number < len(self._answer_starts)
+        near = self._answer_starts[number] if known else [self.warm, *self._taken][-1]
+        plan, warm = solve(*of, near, shift_steps=self._shift if known else 0, effort=self._effort)
+        self._plans.append(plan)
+        self._taken.append(warm)
+
     def _answer(self, price: Floats, added: Floats | float) -> None:
         """One more answer, near the mix in force."""
         own = np.maximum(price + TRUST * added, 0.0) - self._pull()
-        plan, self._last = solve_fleet(replace(self._fixed, fleet_price=own), self._last, effort=self._effort)
-        self._plans.append(plan)
+        self._take(solve_fleet, replace(self._fixed, fleet_price=own))
         assert self._mixture is not None
         self._mixture = np.concatenate([self._mixture, np.zeros((1, self._problem.homes))])
 
     def _pull(self) -> Floats:
         """(N, T) what makes an import as in the mix free of the price's rise [EUR/kWh]."""
         assert self._mixture is not None
-        net = sum(weight[:, None] * plan.net_kw for weight, plan in zip(self._mixture, self._plans, strict=True))
+        net = blended([plan.net_kw for plan in self._plans], self._mixture)
         return np.asarray(self._fixed.fleet_curvature * np.maximum(net, 0.0))
 
     def _of_homes(self, weights: Floats) -> Floats:
@@ -227,16 +243,19 @@ class LocalShard:
         return result
 
     def _answers(self, call: Call, gifts: _Gifts, *, few: bool) -> Answers:
-        share = np.stack([gifts.share(plan) for plan in self._plans])
-        net = np.stack([plan.net_kw[:, call.capped] for plan in self._plans])
-        cost = np.stack([plan.costs.total for plan in self._plans])
-        if self._mixture is not None:
-            share, net, cost = (_with_mixture(values, self._mixture) for values in (share, net, cost))
-        if few:
-            share, net, cost = (values[[0, 1, -1]] for values in (share, net, cost))
-        self._team, teams = _teams(self._plans[0], share[-1], gifts.able)
-        net, cost, share = (np.stack([_by_team(part, self._team, teams) for part in of]) for of in (net, cost, share))
-        return Answers(net, cost, share, _by_team(gifts.able.astype(float), self._team, teams))
+        """The answers, and as the last the mix in force; with `few` only the free plans, the push and the mix."""
+        plans, mixture = self._plans, self._mixture
+        share = [gifts.share(plan) for plan in plans]
+        given = share[-1] if mixture is None else blended(share, mixture)
+        self._team, teams = form_teams(plans[0], given, gifts.able)
+
+        def sums(parts: list[Floats]) -> Floats:
+            single = [by_team(part, self._team, teams) for part in (parts[:2] if few else parts)]
+            return np.stack(single if mixture is None else [*single, mixed_by_team(parts, mixture, self._team, teams)])
+
+        net, cost = [plan.net_kw[:, call.capped] for plan in plans], [plan.costs.total[:, None] for plan in plans]
+        able = by_team(gifts.able.astype(float), self._team, teams)
+        return Answers(sums(net), sums(cost)[:, :, 0], sums(share), able)
 
     def finish(self, mix: Mix, price: Floats) -> Floats:
         """As in `Shard`."""
@@ -248,18 +267,27 @@ class LocalShard:
             final, shiftable_start=free.shiftable_start, shiftable_kw=free.shiftable_kw, fleet_price=price,
             marginal_price=mixed.marginal_price,
         )  # fmt: skip
-        self.warm = replace(self.warm, fleet_price=price)
+        self.warm = replace(self.warm, fleet_price=price, answers=tuple(self._taken[:KEPT_ANSWERS]))
         return self.plan.fleet_net_kw
 
 
-def _pushed(problem: FleetProblem, price: Floats, warm: WarmStart, effort: Effort) -> tuple[FleetPlan, WarmStart]:
+def _first_price(over: Bools, last_price: Floats | None) -> Floats:
+    """What is asked for after the push: the last price where the cap binds, and never less than the first guess."""
+    if last_price is None:
+        return np.where(over, FIRST_PRICE, 0.0)
+    return np.where(over, np.maximum(last_price, FIRST_PRICE), 0.0)
+
+
+def _pushed(
+    problem: FleetProblem, price: Floats, warm: WarmStart, *, shift_steps: int, effort: Effort
+) -> tuple[FleetPlan, WarmStart]:
     """What homes do where their imports alone cost `price` (T,) more, at its true cost.
 
     Exports would make it no more of a curtailment, and a mix with it less even than its weights.
     """
     meter = problem.meter
     dear = replace(problem, meter=replace(meter, buy=meter.buy + price))
-    plan, warm = solve_fleet(dear, warm, effort=effort)
+    plan, warm = solve_fleet(dear, warm, shift_steps=shift_steps, effort=effort)
     paid = np.maximum(plan.net_kw, 0) @ (problem.hours * price)
     return replace(plan, costs=replace(plan.costs, energy=plan.costs.energy - paid)), warm
 
@@ -285,7 +313,7 @@ class _Gifts:
 
         What is mixed in is the free plans or the push.
         """
-        share = (mixture[:, :, None] * np.stack([self.share(plan) for plan in plans])).sum(axis=0)
+        share = blended([self.share(plan) for plan in plans], mixture)
         able = self.able.astype(float)
         wanted = (able * share).sum(axis=0) / np.maximum(able.sum(axis=0), 1.0)
         share, rest = able * share, able * (1 - share)
@@ -305,9 +333,10 @@ class _Gifts:
         return padded[:, self._call.occasion]
 
     def _given_kwh(self, plan: FleetPlan) -> Floats:
-        less = np.maximum(self._free.net_kw, 0) - np.maximum(plan.net_kw, 0)
-        member = self._call.occasion[:, None] == np.arange(self._call.occasions)
-        return np.asarray(less @ (member * self._hours[:, None]))
+        steps = np.flatnonzero(self._call.occasion >= 0)
+        less = np.maximum(self._free.net_kw[:, steps], 0) - np.maximum(plan.net_kw[:, steps], 0)
+        member = self._call.occasion[steps, None] == np.arange(self._call.occasions)
+        return np.asarray(less @ (member * self._hours[steps, None]))
 
 
 def _call(net_kw: Floats, cap_kw: Floats, hours: Floats) -> Call:
@@ -331,36 +360,6 @@ def _miss(net_kw: Floats, cap_kw: Floats) -> Floats:
     return np.where(_over(net_kw, cap_kw), net_kw - cap_kw, 0.0)
 
 
-def _teams(free: FleetPlan, share: Floats, able: Bools) -> tuple[Ints, int]:
-    """(N,) team of each home, and how many teams there are: homes that give alike, import most at the same time, and
-    charge and heat alike are together. `share` (K, N, B) of the answers so far.
-    """
-    homes = free.net_kw.shape[0]
-    kind = (np.abs(free.ev_kw).max(axis=1) > 0) + 2 * (np.abs(free.battery_kw).max(axis=1) > 0) + 4 * able.any(axis=1)
-    alike = [_ranked(given) for given in share.T]
-    order = np.lexsort((free.net_kw.max(axis=1), free.net_kw.argmax(axis=1), *alike, kind))
-    team, teams = np.empty(homes, dtype=np.int64), min(TEAMS, homes)
-    team[order] = np.arange(homes) * teams // homes
-    return team, teams
-
-
-def _with_mixture(values: Floats, mixture: Floats) -> Floats:
-    """`values` (K, N, ...) of the answers and, as the last, those of the `mixture` (K, N) of them."""
-    part = mixture.reshape(*mixture.shape, *(1,) * (values.ndim - 2))
-    return np.concatenate([values, (part * values).sum(axis=0)[None]])
-
-
-def _ranked(values: Floats) -> Ints:
-    """(N,) which of BINS equal parts of all homes each belongs to."""
-    return np.argsort(np.argsort(values, kind="stable"), kind="stable") * BINS // values.size
-
-
-def _by_team(values: Floats, team: Ints, teams: int) -> Floats:
-    """(teams, ...) sums of `values` (N, ...)."""
-    order = np.argsort(team, kind="stable")
-    return np.asarray(np.add.reduceat(values[order], np.searchsorted(team[order], np.arange(teams)), axis=0))
-
-
 def _with_runs_placed(problem: FleetProblem, plan: FleetPlan) -> FleetProblem:
     """The same problem with each run's start fixed as in `plan`: what is left is convex."""
     runs = problem.shiftable
@@ -373,13 +372,6 @@ def _with_runs_placed(problem: FleetProblem, plan: FleetPlan) -> FleetProblem:
 
 def _mixed(plans: list[FleetPlan], weights: Floats) -> FleetPlan:
     """The plan in which each home follows each of `plans` to its weight (K, N), before it is settled."""
-
-    def mean(name: str) -> Floats:
-        parts = [getattr(plan, name) for plan in plans]
-        shape = (-1,) + (1,) * (parts[0].ndim - 1)
-        return np.asarray(sum(weight.reshape(shape) * part for weight, part in zip(weights, parts, strict=True)))
-
-    return replace(
-        plans[0], battery_kw=mean("battery_kw"), ev_kw=mean("ev_kw"), hvac_kw=mean("hvac_kw"),
-        appliance_kw=mean("appliance_kw"), marginal_price=mean("marginal_price"),
-    )  # fmt: skip
+    names = ("battery_kw", "ev_kw", "hvac_kw", "appliance_kw", "marginal_price")
+    mean: dict[str, Any] = {name: blended([getattr(plan, name) for plan in plans], weights) for name in names}
+    return replace(plans[0], **mean)

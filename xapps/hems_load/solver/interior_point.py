@@ -24,7 +24,7 @@ from typing import Any
 
 from xapps.hems_load.solver.bounds import affine_bound, correct_bound, final_bound, move_bound
 from xapps.hems_load.solver.boxes import affine_box, correct_box, final_box, move_box
-from xapps.hems_load.solver.compiled import compiled, inlined
+from xapps.hems_load.solver.compiled import compiled, inlined, spliced
 from xapps.hems_load.solver.kalman import datum, hear, measure, predict_mean, predict_x, smooth
 from xapps.hems_load.solver.lanes import fill, get, greater, lesser, like, put
 from xapps.hems_load.solver.layout import (
@@ -63,9 +63,9 @@ from xapps.hems_load.solver.layout import (
     PI,
     PULL,
     SCRATCH,
+    SECOND,
     SEGMENTS,
     SETTLED,
-    SIGMA,
     STORE,
     TARGET,
     WIDE,
@@ -78,12 +78,27 @@ from xapps.hems_load.solver.layout import (
     triangle,
 )  # fmt: skip
 
-__all__ = ["factor", "newton_step", "offsets"]
+__all__ = ["factor", "newton_step", "offsets", "side", "sign"]
 
 _TO_BOUNDARY = 0.99
 _LEAST_SIGMA = 1e-3
+_SURE_SECOND = 0.5
+"""Weight of the affine step's second-order error where that step cannot be followed at all; 1 where it can in full.
+Source: Colombo, Gondzio, Comput. Optim. Appl. 41 (2008) 277, who search it."""
 _LEAST = 1e-9
 _triangle = inlined(triangle)
+
+
+@spliced
+def sign(segment: int) -> float:
+    """What a segment's kW adds to the balance: imports cover it, export and curtailment take."""
+    return -1.0 if segment < 2 else 1.0
+
+
+@spliced
+def side(first: int, j: int) -> float:
+    """The same of a storage's box: its `first`, the inlet, takes, the outlet gives."""
+    return 1.0 if j == first else -1.0
 
 
 @inlined
@@ -111,10 +126,10 @@ def _move_segments(w: Any, t: int, m: int, b: int, ap: Any, ad: Any, price: Any)
     for j in range(SEGMENTS):
         at = b + j * BOX * L
         v, pair, inv_d = move_box(w.boxes, at, ap, ad, curve)
-        sigma = datum(w, w.box_data, SIGMA, j, t)
+        sigma = sign(j)
         moved = -(datum(w, w.box_data, COST, j, t) + curve * v + sigma * price) * inv_d
         put(w.boxes, at + DV, moved)
-        mu, balance, pull, weight = mu + pair, balance + sigma * v, pull + moved * sigma, weight + sigma * sigma * inv_d
+        mu, balance, pull, weight = mu + pair, balance + sigma * v, pull + sigma * moved, weight + inv_d
         curve = fill(w.acc, 0.0)  # of the first alone
     return mu, balance, pull, weight
 
@@ -125,21 +140,21 @@ def _move_device(
 ) -> tuple[Any, Any, Any]:
     """The boxes of storage `i`: complementarity, balance, pull; FLOW, GYZ and the scratch rows are left."""
     boxes, none, zero = w.boxes, fill(w.acc, 0.0), fill(w.wide, 0.0)
-    mu, balance, pull, flow, yhat, sigma1, gain1 = none, none, none, none, none, none, none
-    own, gyy, gyz, det, inv1 = zero, zero, zero, zero, zero
+    mu, balance, pull, flow, yhat, gain1 = none, none, none, none, none, none
+    own, gyy, gyz, det, inv1, sigma = zero, zero, zero, zero, zero, 1.0
     for j in range(at[i], at[i + 1]):
         own_at = b + j * BOX * L
         v, pair, inv_d = move_box(boxes, own_at, ap, ad, none)
-        sigma, gain = datum(w, w.box_data, SIGMA, j, t), datum(w, w.box_data, GAIN, j, t)
+        gain = datum(w, w.box_data, GAIN, j, t)
         moved = -(datum(w, w.box_data, COST, j, t) + gain * pi + sigma * price) * inv_d
         put(boxes, own_at + DV, moved)
         mu, balance, flow = mu + pair, balance + sigma * v, flow + gain * v
         pull, yhat = pull + sigma * moved, yhat + gain * moved
         free = like(w.wide, inv_d)
-        own, gyy, gyz = own + sigma * sigma * free, gyy + gain * gain * free, gyz + gain * sigma * free
-        cross = gain1 * sigma - gain * sigma1
+        own, gyy, gyz = own + free, gyy + gain * gain * free, gyz + sigma * gain * free
+        cross = gain1 + gain  # of an inlet and an outlet, which is negative
         det += inv1 * free * cross * cross
-        sigma1, gain1, inv1 = sigma, gain, free
+        gain1, inv1, sigma = gain, free, -1.0
     mine = i * SCRATCH * L
     put(w.scratch, mine + OWN, own)
     put(w.scratch, mine + GYY, gyy)
@@ -224,7 +239,7 @@ def _affine_step(w: Any, at: Any, t: int, sums: tuple[Any, Any, Any, Any]) -> tu
     price = _price(w, m, o, n)
     for j in range(SEGMENTS):
         own = b + j * BOX * L
-        q, d, da, dc = affine_box(w.boxes, own, datum(w, w.box_data, SIGMA, j, t) * price)
+        q, d, da, dc = affine_box(w.boxes, own, sign(j) * price)
         most_p, most_d, a, c = greater(most_p, q), greater(most_d, d), a + da, c + dc
     for i in range(n):
         store = s + i * STORE * L
@@ -235,7 +250,7 @@ def _affine_step(w: Any, at: Any, t: int, sums: tuple[Any, Any, Any, Any]) -> tu
         most_p, most_d, a, c = greater(most_p, q), greater(most_d, d), a + da, c + dc
         for j in range(at[i], at[i + 1]):
             own = b + j * BOX * L
-            rise = datum(w, w.box_data, GAIN, j, t) * pi + datum(w, w.box_data, SIGMA, j, t) * price
+            rise = datum(w, w.box_data, GAIN, j, t) * pi + side(at[i], j) * price
             q, d, da, dc = affine_box(w.boxes, own, rise)
             most_p, most_d, a, c = greater(most_p, q), greater(most_d, d), a + da, c + dc
     return most_p, most_d, a, c
@@ -243,7 +258,7 @@ def _affine_step(w: Any, at: Any, t: int, sums: tuple[Any, Any, Any, Any]) -> tu
 
 @compiled
 def _affine(w: Any, at: Any, steps: int, pairs: float) -> None:
-    """The affine direction, and from the complementarity after it the corrector's target."""
+    """The affine direction, and from the complementarity after it the corrector's target and weight."""
     none = fill(w.acc, 0.0)
     sums = (none, none, none, none)
     for t in range(steps - 1, -1, -1):
@@ -253,41 +268,43 @@ def _affine(w: Any, at: Any, steps: int, pairs: float) -> None:
     after = total + ap * a - ad * (total + a) + ap * ad * c
     share = greater(after / total, 0.0)
     put(w.acc, TARGET, greater(share * share * share, _LEAST_SIGMA) * total * (1.0 / pairs))
+    put(w.acc, SECOND, _SURE_SECOND + (1.0 - _SURE_SECOND) * ap * ad)
 
 
 # Forwards: the corrector's right-hand side -----------------------------------------------------------------------
 
 
 @inlined
-def _correct_store(w: Any, s: int, target: Any) -> Any:
+def _correct_store(w: Any, s: int, target: Any, second: Any) -> Any:
     """The storage's pull after both bounds are corrected; its multiplier."""
     stores = w.stores
     ds = get(stores, s + DS)
-    hl = correct_bound(stores, s + LOW, s + INV_L, s + DQL, ds, target)
-    hh = correct_bound(stores, s + HIGH, s + INV_H, s + DQH, -ds, target)
+    hl = correct_bound(stores, s + LOW, s + INV_L, s + DQL, ds, target, second)
+    hh = correct_bound(stores, s + HIGH, s + INV_H, s + DQH, -ds, target, second)
     put(stores, s + ETA, get(stores, s + DUAL) + hl - hh)
     return get(stores, s + PI)
 
 
 @compiled
 def _correct(w: Any, at: Any, steps: int) -> None:
-    n, target = at.size - 1, get(w.acc, TARGET)
+    n, target, second = at.size - 1, get(w.acc, TARGET), get(w.acc, SECOND)
     for t in range(steps):
         m, b, s, p = offsets(at, t)
         o = _wide(at, t)
         price, pull, curve = get(w.meter, m + LAMBDA), get(w.meter, m + BALANCE), get(w.meter, m + CURVE)
         for j in range(SEGMENTS):
             own = b + j * BOX * L
-            sigma = datum(w, w.box_data, SIGMA, j, t)
+            sigma = sign(j)
             slope = datum(w, w.box_data, COST, j, t) + curve * get(w.boxes, own + V) + sigma * price
-            pull += sigma * correct_box(w.boxes, own, slope, target)
+            pull += sigma * correct_box(w.boxes, own, slope, target, second)
             curve = fill(w.acc, 0.0)
         for i in range(n):
-            pi, yhat = _correct_store(w, s + i * STORE * L, target), fill(w.acc, 0.0)
+            pi, yhat = _correct_store(w, s + i * STORE * L, target, second), fill(w.acc, 0.0)
             for j in range(at[i], at[i + 1]):
                 own = b + j * BOX * L
-                sigma, gain = datum(w, w.box_data, SIGMA, j, t), datum(w, w.box_data, GAIN, j, t)
-                move = correct_box(w.boxes, own, datum(w, w.box_data, COST, j, t) + gain * pi + sigma * price, target)
+                sigma, gain = side(at[i], j), datum(w, w.box_data, GAIN, j, t)
+                slope = datum(w, w.box_data, COST, j, t) + gain * pi + sigma * price
+                move = correct_box(w.boxes, own, slope, target, second)
                 pull, yhat = pull + sigma * move, yhat + gain * move
             put(w.scratch, i * SCRATCH * L + YHAT, yhat)
         put(w.wide, o - WIDE_METER * L + PULL, pull)
@@ -306,7 +323,7 @@ def _final_step(w: Any, at: Any, t: int, most_p: Any, most_d: Any) -> tuple[Any,
     price = _price(w, m, o, n)
     for j in range(SEGMENTS):
         own = b + j * BOX * L
-        q, d = final_box(w.boxes, own, datum(w, w.box_data, SIGMA, j, t) * price)
+        q, d = final_box(w.boxes, own, sign(j) * price)
         most_p, most_d = greater(most_p, q), greater(most_d, d)
     for i in range(n):
         store = s + i * STORE * L
@@ -317,7 +334,7 @@ def _final_step(w: Any, at: Any, t: int, most_p: Any, most_d: Any) -> tuple[Any,
         most_p, most_d = greater(most_p, q), greater(most_d, d)
         for j in range(at[i], at[i + 1]):
             own = b + j * BOX * L
-            rise = datum(w, w.box_data, GAIN, j, t) * pi + datum(w, w.box_data, SIGMA, j, t) * price
+            rise = datum(w, w.box_data, GAIN, j, t) * pi + side(at[i], j) * price
             q, d = final_box(w.boxes, own, rise)
             most_p, most_d = greater(most_p, q), greater(most_d, d)
     return most_p, most_d

@@ -9,7 +9,7 @@ __all__ = [
     "DISTANCE", "DK", "DKH", "DKL", "DLAMBDA", "DPI", "DQ", "DQH", "DQL", "DRIFT", "DS", "DUAL", "DV", "DZL",
     "DZU", "ENTERS", "ETA", "FLOW", "GAIN", "GYY", "GYZ", "HIGH", "INFEASIBLE", "INV_D", "INV_H", "INV_L",
     "INV_S", "KEEP", "KEPT", "L", "LAMBDA", "LANES", "LARGEST", "LARGEST_PRICE", "LEAST", "LEAST_PRICE", "LOW",
-    "M", "METER", "MOST", "MU", "OWN", "PI", "PULL", "RL", "RU", "S", "SCRATCH", "SEGMENTS", "SETTLED", "SIGMA",
+    "M", "METER", "MOST", "MU", "OWN", "PI", "PULL", "RL", "RU", "S", "SCRATCH", "SECOND", "SEGMENTS", "SETTLED",
     "SLACK", "STORE", "STORE_DATA", "TARGET", "UP", "V", "WIDE", "WIDE_METER", "YHAT", "Z", "ZL", "ZS", "ZU",
     "triangle",
 ]  # fmt: skip
@@ -30,8 +30,8 @@ STORE = 21
     DUAL, ETA, FLOW, D, INV_L, INV_H, DS, DQL, DKL, DQH, DKH,
 ) = (n * L for n in range(STORE))  # fmt: skip
 # Data of the boxes and of the storages: what an iteration reads, then what only a start does (see `Workspace`).
-BOX_DATA = 4
-COST, SIGMA, GAIN, MOST = range(BOX_DATA)
+BOX_DATA = 3
+COST, GAIN, MOST = range(BOX_DATA)
 STORE_DATA = 6
 KEEP, DRIFT, LEAST, LEAST_PRICE, LARGEST, LARGEST_PRICE = range(STORE_DATA)
 # What the filter carries from step to step, in double precision: of a storage ...
@@ -48,8 +48,8 @@ DQ, DK = 0, L
 SCRATCH = 5
 OWN, GYY, DET, YHAT, CARRY = (n * L for n in range(SCRATCH))
 # Rows of the block's accumulators.
-ACC = 8
-MU, ALPHA_P, ALPHA_D, TARGET, INFEASIBLE, SETTLED, KEPT, ENTERS = (n * L for n in range(ACC))
+ACC = 9
+MU, ALPHA_P, ALPHA_D, TARGET, SECOND, INFEASIBLE, SETTLED, KEPT, ENTERS = (n * L for n in range(ACC))
 
 
 def triangle(n: int) -> int:

@@ -121,8 +121,13 @@ def mix_answers(answers: Answers, cap_kw: Floats, hours: Floats, evenness_eur: f
 
     minimise  sum w cost + MISS miss + evenness_eur sum able (share - common)^2 / 2
     subject to  sum w = 1 for each team, sum w net - miss <= cap, share = sum w share_k.
+
+    A step that even the teams' greatest imports together do not bring to its cap has no row, and no price.
     """
-    number, teams, caps = answers.net_kw.shape
+    number, teams, _ = answers.net_kw.shape
+    near = np.flatnonzero(answers.net_kw.max(axis=0).sum(axis=0) > cap_kw)
+    price, caps = np.zeros(cap_kw.size), near.size
+    cap_kw, hours = cap_kw[near], hours[near]
     occasions = answers.able.shape[1]
     scale = max(float(np.abs(cap_kw).max(initial=0.0)), 1.0)
     programme = _Programme()
@@ -130,7 +135,7 @@ def mix_answers(answers: Answers, cap_kw: Floats, hours: Floats, evenness_eur: f
     cap_rows, share_rows = teams + np.arange(caps), teams + caps + np.arange(teams * occasions).reshape(teams, -1)
     weight = programme.column(answers.cost_eur / scale)
     programme.put(np.arange(teams), weight, 1.0)
-    programme.put(cap_rows, weight[:, :, None], answers.net_kw / scale)
+    programme.put(cap_rows, weight[:, :, None], answers.net_kw[:, :, near] / scale)
     programme.put(cap_rows, programme.column(hours * MISS_EUR_PER_KWH), -1.0)
     if occasions and evenness_eur > 0:
         _put_evenness(programme, answers, weight, share_rows, evenness_eur / scale)
@@ -143,7 +148,8 @@ def mix_answers(answers: Answers, cap_kw: Floats, hours: Floats, evenness_eur: f
     if share_rows.size:
         share_price = scale * duals[share_rows] / np.maximum(answers.able, 1.0)
     weights = np.maximum(values[: number * teams].reshape(number, teams), 0.0)
-    return Mix(weights / weights.sum(axis=0), np.maximum(-duals[cap_rows], 0.0) / hours, share_price, scale * cost)
+    price[near] = np.maximum(-duals[cap_rows], 0.0) / hours
+    return Mix(weights / weights.sum(axis=0), price, share_price, scale * cost)
 
 
 def _put_evenness(programme: _Programme, answers: Answers, weight: Ints, rows: Ints, evenness_eur: float) -> None:

@@ -1,17 +1,19 @@
 """From the solver's powers to a plan that every device can follow, and what it costs.
 
-The solver's point is inside its bounds but only nearly on its equations. Here each home is followed step by step: a
+The solver's point is inside its bounds but only nearly on its equations. Here a home is followed step by step: a
 storage is charged or discharged, never both, and never beyond its bounds; the meter imports or exports, never both.
+`rows` (rows, T) and `ends` (n, 2) are the home as `pose_home` leaves it.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xapps.hems_load.solver.compiled import compiled
+from xapps.hems_load.solver.columns import LIMIT_KW
+from xapps.hems_load.solver.compiled import compiled, summing
 from xapps.hems_load.solver.layout import (
     COST,
     DRIFT,
@@ -22,22 +24,87 @@ from xapps.hems_load.solver.layout import (
     LEAST,
     LEAST_PRICE,
     MOST,
-    SEGMENTS,
-    SIGMA,
-    STORE_DATA,
+)
+from xapps.hems_load.solver.storages import (
+    APPLIANCE,
+    BASE_KW,
+    BUY,
+    END_COST,
+    EXPORT_KW,
+    GENERATED_KW,
+    LEAST_KW,
+    OVER,
+    RUN_KW,
+    SELL,
+    START,
+    WIND_KW,
+    Devices,
+    box_row,
+    copy,
+    fill,
+    place_load,
+    pose_home,
+    store_row,
 )
 
-__all__ = ["COST_PARTS", "settle"]
+__all__ = ["COLUMNS", "COST_PARTS", "RELAXED", "Plans", "Settled", "project_homes", "settle_home"]
 
 Array = NDArray[np.float64]
 
+COLUMNS = 11
+NET, PV, WIND, PRICE, RUNS, POWER, _, _, STATE, _, _ = range(COLUMNS)
+"""Of `Plans.columns`; from POWER and STATE on, those of battery, EV, heat pump."""
 COST_PARTS = 5
 ENERGY, WEAR, DISCOMFORT, PENALTY, END = range(COST_PARTS)
+RELAXED = 5
+CONTRACT = 4
+"""Of `Plans.relaxed`, after those of the kinds of storages."""
 TOUCH_UP = 0.05
 """What of a missed target is the solver's tolerance and is made good, not a relaxation [kWh]; same for power [kW]."""
-LEAST_KW = 1e-9
+TINY_KW = 1e-9
 ROUNDS = 4
 """Passes over a home: what the meter eases in one step may move a bound in a later one."""
+
+
+class Plans(NamedTuple):
+    """The plans of N homes, to be filled home by home."""
+
+    columns: Array
+    """(COLUMNS, N, T) [kW], [EUR/kWh], states."""
+    appliance_kw: Array
+    """(N, K, T)"""
+    starts: NDArray[np.int64]
+    """(N, R)"""
+    costs: Array
+    """(N, COST_PARTS) [EUR]"""
+    relaxed: Array
+    """(RELAXED, N) [kWh], [K h]; zero before."""
+    price: NDArray[np.float32]
+    """(N, T) [EUR/kWh] as in the columns."""
+    taken: NDArray[np.int64]
+    """(N,) Newton steps."""
+
+
+class Settled(NamedTuple):
+    """One home while it is settled; arrays (T,) unless said otherwise."""
+
+    wanted_kw: Array
+    """(n, T) what each storage is to take (> 0) or give, then what it does."""
+    state: Array
+    """(n, T) at the end of each step."""
+    net_kw: Array
+    cut_kw: Array
+    most_kw: Array
+    """(2, T) in and out."""
+    price: Array
+    """[EUR/kWh]"""
+
+    @classmethod
+    def room(cls, devices: Devices, steps: int) -> Settled:
+        """For a home with such devices."""
+        n = devices.kind.size
+        sizes = ((n, steps), (n, steps), (steps,), (steps,), (2, steps), (steps,))
+        return cls._make(np.zeros(size) for size in sizes)
 
 
 @compiled
@@ -61,39 +128,43 @@ def _discharge(discharge: float, per_out: float, after: float, low: float) -> tu
 
 
 @compiled
-def _follow(
-    wanted: Array,
-    most: Array,
-    gain: Array,
-    start: float,
-    keep: Array,
-    drift: Array,
-    low: Array,
-    high: Array,
-    hard: bool,
-) -> None:
-    """Hold the signed power `wanted` (T,) inside (2, T) `most` and the storage inside its bounds, in place.
-
-    `gain` (2, T) is what one kW in or out adds to the state.
-    """
-    state = start
-    for t in range(wanted.size):
-        power = min(max(wanted[t], -most[1, t]), most[0, t])
-        charge, discharge = max(power, 0.0), max(-power, 0.0)
-        after = keep[t] * state + drift[t] + gain[0, t] * charge + gain[1, t] * discharge
-        if hard:
-            discharge, after = _discharge(discharge, gain[1, t], after, low[t])
-            if discharge == 0.0:
-                charge, after = _charge(charge, most[0, t], gain[0, t], after, low[t], high[t])
-        wanted[t], state = charge - discharge, after
+def _limits(rows: Array, j: int, sides: int, most: Array) -> None:
+    """Most power in and out (2, T) of the boxes from `j` on; none where they are absent."""
+    fill(most[1], 0.0)
+    for side in range(sides):
+        own, limit = most[side], rows[box_row(j + side, MOST)]
+        for t in range(own.size):
+            own[t] = limit[t] if limit[t] > LEAST_KW else 0.0
 
 
 @compiled
-def _states(power: Array, gain: Array, start: float, keep: Array, drift: Array, state: Array) -> None:
+def _follow(
+    wanted: Array, most: Array, gain: Array, given: Array, own: Array, start: float, hard: bool, state: Array
+) -> None:
+    """Hold the signed power `wanted` (T,) inside `most` and the storage inside its bounds, in place; its states.
+
+    `gain` and `given` (T,) are what one kW in or out adds to the state, `own` (STORE_DATA, T) is the storage's.
+    """
+    before = start
+    for t in range(wanted.size):
+        power = min(max(wanted[t], -most[1, t]), most[0, t])
+        charge, discharge = max(power, 0.0), max(-power, 0.0)
+        after = own[KEEP, t] * before + own[DRIFT, t] + gain[t] * charge + given[t] * discharge
+        if hard:
+            discharge, after = _discharge(discharge, given[t], after, own[LEAST, t])
+            if discharge == 0.0:
+                charge, after = _charge(charge, most[0, t], gain[t], after, own[LEAST, t], own[LARGEST, t])
+        wanted[t], before = charge - discharge, after
+        state[t] = after
+
+
+@compiled
+def _states(power: Array, gain: Array, given: Array, own: Array, start: float, state: Array) -> None:
+    """What follows from the powers, bounds or no bounds."""
     before = start
     for t in range(power.size):
-        gained = gain[0, t] * power[t] if power[t] > 0.0 else -gain[1, t] * power[t]
-        before = keep[t] * before + drift[t] + gained
+        gained = gain[t] * power[t] if power[t] > 0.0 else -given[t] * power[t]
+        before = own[KEEP, t] * before + own[DRIFT, t] + gained
         state[t] = before
 
 
@@ -109,139 +180,167 @@ def _ease(flows: Array, t: int, excess: float, sign: float) -> float:
 
 
 @compiled
-def _relieve(net: Array, generation: Array, flows: Array, limit_kw: float, export_kw: Array, contract: bool) -> bool:
+def _relieve(rows: Array, net: Array, flows: Array, limit_kw: float, contract: bool) -> bool:
     """Ease storages where all curtailment is not enough, and where the contract is missed by the solver's tolerance."""
-    eased = False
+    eased, generation, export_kw = False, rows[GENERATED_KW], rows[EXPORT_KW]
     for t in range(net.size):
         beyond, over = -net[t] - generation[t] - export_kw[t], net[t] - limit_kw
-        if beyond > LEAST_KW:
+        if beyond > TINY_KW:
             net[t] += _ease(flows, t, beyond, -1.0)
             eased = True
-        elif contract and LEAST_KW < over < TOUCH_UP:
+        elif contract and TINY_KW < over < TOUCH_UP:
             net[t] -= _ease(flows, t, over, 1.0)
             eased = True
     return eased
 
 
 @compiled
-def _curtail(net: Array, cut: Array, generation: Array, export_kw: Array, sell: Array) -> None:
+def _curtail(rows: Array, net: Array, cut: Array) -> None:
     """What is curtailed, and the net power at the meter that is left, in place."""
+    generation, export_kw, sell = rows[GENERATED_KW], rows[EXPORT_KW], rows[SELL]
     for t in range(net.size):
-        cut[t] = 0.0
-        if net[t] < 0.0:
-            surplus = -net[t] if sell[t] < 0.0 else -net[t] - export_kw[t]
-            cut[t] = min(max(surplus, 0.0), generation[t])
-            net[t] += cut[t]
+        surplus = -net[t] if sell[t] < 0.0 else -net[t] - export_kw[t]
+        cut[t] = min(max(surplus, 0.0), generation[t]) if net[t] < 0.0 else 0.0
+        net[t] += cut[t]
 
 
-@compiled
-def _energy(s: Any, h: int, net: Array, costs: Array, short: Array) -> None:
-    """Cost of energy and of import beyond the contract, into `costs` (5,) and the last of `short`."""
-    hours, buy, sell, limit = s.hours, s.buy[h], s.sell[h], s.limit_kw[h]
+@summing
+def _energy(hours: Array, net: Array, buy: Array, sell: Array, limit_kw: float) -> tuple[float, float]:
+    """Cost of energy [EUR] and import beyond the contract [kWh]."""
     energy, over = 0.0, 0.0
     for t in range(net.size):
         energy += hours[t] * net[t] * (buy[t] if net[t] > 0.0 else sell[t])
-        over += hours[t] * max(net[t] - limit, 0.0)
-    costs[ENERGY] += energy
-    costs[PENALTY] += s.over * over
-    short[-1] += over
+        over += hours[t] * max(net[t] - limit_kw, 0.0)
+    return energy, over
 
 
-@compiled
-def _bounds(
-    state: Array, low: tuple[Array, Array], high: tuple[Array, Array], hours: Array, hard: bool
-) -> tuple[float, float]:
-    """Cost of leaving the bounds (limits and prices), and by how much: times hours where they are a wish, not hard."""
-    price, amount = 0.0, 0.0
+@summing
+def _outside(state: Array, own: Array) -> float:
+    """Cost of leaving the bounds."""
+    price = 0.0
     for t in range(state.size):
-        under, above = max(low[0][t] - state[t], 0.0), max(state[t] - high[0][t], 0.0)
-        price += low[1][t] * under + high[1][t] * above
-        amount += (under + above) * (1.0 if hard else hours[t])
-    return price, amount
+        under, above = max(own[LEAST, t] - state[t], 0.0), max(state[t] - own[LARGEST, t], 0.0)
+        price += own[LEAST_PRICE, t] * under + own[LARGEST_PRICE, t] * above
+    return price
 
 
-@compiled
-def _wear(power: Array, cost: Array) -> float:
+@summing
+def _amount(state: Array, own: Array, hours: Array, hard: bool) -> float:
+    """By how much bounds are left: times hours where they are a wish."""
+    amount = 0.0
+    for t in range(state.size):
+        outside = max(own[LEAST, t] - state[t], 0.0) + max(state[t] - own[LARGEST, t], 0.0)
+        amount += outside if hard else outside * hours[t]
+    return amount
+
+
+@summing
+def _wear(power: Array, cost_in: Array, cost_out: Array) -> float:
     total = 0.0
     for t in range(power.size):
-        total += abs(power[t]) * (cost[0, t] if power[t] > 0.0 else cost[1, t])
+        total += abs(power[t]) * (cost_in[t] if power[t] > 0.0 else cost_out[t])
     return total
 
 
 @compiled
-def _row(values: Array, varies: bool, row: Array) -> None:
-    """`values` (T,) into `row`; where they do not vary, the first of them."""
-    for t in range(row.size):
-        row[t] = values[t] if varies else values[0]
+def _follow_all(devices: Any, rows: Array, ends: Array, x: Any, limit_kw: float) -> None:
+    """Powers, states and net power that every device can follow."""
+    at, steps, net = devices.at, x.net_kw.size, x.net_kw
+    for again in range(ROUNDS):
+        copy(rows[BASE_KW], net)
+        for i in range(devices.kind.size):
+            j, wanted = at[i], x.wanted_kw[i]
+            _limits(rows, j, at[i + 1] - j, x.most_kw)
+            gain, given = rows[box_row(j, GAIN)], rows[box_row(at[i + 1] - 1, GAIN)]
+            own = rows[store_row(at[-1], i, 0) :]
+            _follow(wanted, x.most_kw, gain, given, own, ends[i, START], devices.hard[i], x.state[i])
+            for t in range(steps):
+                net[t] += wanted[t]
+        if not _relieve(rows, net, x.wanted_kw, limit_kw, again == 0):
+            return
+    for i in range(devices.kind.size):
+        gain, given = rows[box_row(at[i], GAIN)], rows[box_row(at[i + 1] - 1, GAIN)]
+        _states(x.wanted_kw[i], gain, given, rows[store_row(at[-1], i, 0) :], ends[i, START], x.state[i])
 
 
 @compiled
-def _limits(s: Any, j: int, h: int, most: Array, gain: Array, cost: Array) -> None:
-    """Power, gain and cost (T,) of box `j` of home `h`; no power where it is absent."""
-    varies = s.box_varies
-    _row(s.sigma[j, h], varies[SIGMA, j], most)
-    _row(s.high_kw[j, h], varies[MOST, j], cost)
-    for t in range(most.size):
-        most[t] = cost[t] * abs(most[t])
-    _row(s.gain[j, h], varies[GAIN, j], gain)
-    _row(s.cost[j, h], varies[COST, j], cost)
+def _of_kind(devices: Any, kind: int) -> int:
+    """The first storage of this kind, -1 where there is none."""
+    for i in range(devices.kind.size):
+        if devices.kind[i] == kind:
+            return i
+    return -1
 
 
 @compiled
-def _storage(s: Any, i: int, h: int, own: Array) -> None:
-    """Keep, drift, lower bound and price, upper bound and price (6, T) of storage `i` of home `h`."""
-    varies = s.store_varies
-    _row(s.keep[i, h], varies[KEEP, i], own[KEEP])
-    _row(s.drift[i, h], varies[DRIFT, i], own[DRIFT])
-    _row(s.low[i, h], varies[LEAST, i], own[LEAST])
-    _row(s.price_low[i, h], varies[LEAST_PRICE, i], own[LEAST_PRICE])
-    _row(s.high[i, h], varies[LARGEST, i], own[LARGEST])
-    _row(s.price_high[i, h], varies[LARGEST_PRICE, i], own[LARGEST_PRICE])
+def _write(c: Any, devices: Any, h: int, rows: Array, x: Any, plans: Any) -> None:
+    """The home's columns."""
+    columns, net, cut, blows, made = plans.columns, x.net_kw, x.cut_kw, rows[WIND_KW], rows[GENERATED_KW]
+    copy(net, columns[NET, h])
+    pv, wind = columns[PV, h], columns[WIND, h]
+    for t in range(net.size):
+        wind[t] = blows[t] - min(cut[t], blows[t])
+    for t in range(net.size):
+        pv[t] = made[t] - cut[t] - wind[t]
+    copy(rows[RUN_KW], columns[RUNS, h])
+    for kind in range(APPLIANCE):
+        own = _of_kind(devices, kind)
+        if own >= 0:
+            copy(x.wanted_kw[own], columns[POWER + kind, h])
+            copy(x.state[own], columns[STATE + kind, h])
+        else:
+            fill(columns[POWER + kind, h], 0.0)
+            fill(columns[STATE + kind, h], 0.0)
+    first, slots = _of_kind(devices, APPLIANCE), plans.appliance_kw[h]
+    for slot in range(slots.shape[0]):
+        if first >= 0:
+            copy(x.wanted_kw[first + slot], slots[slot])
+        else:
+            fill(slots[slot], 0.0)
+    price, dearer = columns[PRICE, h], rows[box_row(OVER, COST)]
+    for t in range(net.size):
+        dearest = dearer[t] / c.hours[t]
+        price[t] = min(max(x.price[t], -dearest), dearest)
+    for t in range(net.size):
+        plans.price[h, t] = price[t]
 
 
 @compiled
-def _wanted(at: Any, power: Array, i: int, h: int, most: Array, own: Array) -> None:
-    """Signed power that the boxes of storage `i` of home `h` ask for, none where a box is absent."""
-    for t in range(own.size):
-        own[t] = power[at[i] - SEGMENTS, h, t] if most[0, t] > 0.0 else 0.0
-        if at[i + 1] - at[i] > 1 and most[1, t] > 0.0:
-            own[t] -= power[at[i] + 1 - SEGMENTS, h, t]
+def settle_home(c: Any, devices: Any, h: int, rows: Array, ends: Array, x: Any, plans: Any) -> None:
+    """Hold the wanted powers of home `h` inside all limits; its plan, costs and relaxed amounts go to `plans`.
 
-
-@compiled
-def settle(
-    s: Any, at: Any, power: Array, flows: Array, states: Array, net: Array, cut: Array, costs: Array, short: Array
-) -> None:
-    """Hold the wanted `power` (J - 4, N, T) [kW] of each home's boxes inside all limits.
-
-    `at` (n + 1,) first box of each storage. Fills flows (n, N, T) [kW, > 0 takes], states (n, N, T), net and cut (N, T)
-    [kW] at the meter and curtailed, costs (N, 5) [EUR], short (N, n + 1) relaxed amounts, the meter's last.
+    `x` is a `Settled` with `wanted_kw` and `price`. A price is held to that of import beyond the contract, at which one
+    more kWh can always be had: where nothing may flow the solver's multiplier is any number.
     """
-    n, homes, steps = states.shape
-    most, gain, cost = np.zeros((n, 2, steps)), np.zeros((n, 2, steps)), np.zeros((n, 2, steps))
-    own, bounds = np.zeros((n, steps)), np.zeros((n, STORE_DATA, steps))
-    for h in range(homes):
-        for i in range(n):
-            _storage(s, i, h, bounds[i])
-            for side in range(at[i + 1] - at[i]):
-                _limits(s, at[i] + side, h, most[i, side], gain[i, side], cost[i, side])
-            _wanted(at, power, i, h, most[i], own[i])
-        for again in range(ROUNDS):
-            net[h] = s.base_kw[h]
-            for i in range(n):
-                keep, drift, low, high = bounds[i, KEEP], bounds[i, DRIFT], bounds[i, LEAST], bounds[i, LARGEST]
-                _follow(own[i], most[i], gain[i], s.start[i, h], keep, drift, low, high, s.hard[i])
-                net[h] += own[i]
-            if not _relieve(net[h], s.generation_kw[h], own, s.limit_kw[h], s.export_kw[h], again == 0):
-                break
-        _curtail(net[h], cut[h], s.generation_kw[h], s.export_kw[h], s.sell[h])
-        _energy(s, h, net[h], costs[h], short[h])
-        for i in range(n):
-            flows[i, h] = own[i]
-            _states(own[i], gain[i], s.start[i, h], bounds[i, KEEP], bounds[i, DRIFT], states[i, h])
-            low, high = (bounds[i, LEAST], bounds[i, LEAST_PRICE]), (bounds[i, LARGEST], bounds[i, LARGEST_PRICE])
-            price, amount = _bounds(states[i, h], low, high, s.hours, s.hard[i])
-            costs[h, PENALTY if s.hard[i] else DISCOMFORT] += price
-            short[h, i] += amount
-            costs[h, WEAR] += _wear(own[i], cost[i])
-            costs[h, END] -= s.end_cost[i, h] * states[i, h, steps - 1]
+    limit_kw, costs, at = c.traits[h, LIMIT_KW], plans.costs[h], devices.at
+    _follow_all(devices, rows, ends, x, limit_kw)
+    _curtail(rows, x.net_kw, x.cut_kw)
+    energy, over = _energy(c.hours, x.net_kw, rows[BUY], rows[SELL], limit_kw)
+    costs[:] = 0.0
+    costs[ENERGY], costs[PENALTY], plans.relaxed[CONTRACT, h] = energy, c.over * over, over
+    for i in range(devices.kind.size):
+        own, state, hard = rows[store_row(at[-1], i, 0) :], x.state[i], devices.hard[i]
+        costs[PENALTY if hard else DISCOMFORT] += _outside(state, own)
+        plans.relaxed[devices.kind[i], h] += _amount(state, own, c.hours, hard)
+        costs[WEAR] += _wear(x.wanted_kw[i], rows[box_row(at[i], COST)], rows[box_row(at[i + 1] - 1, COST)])
+        costs[END] -= ends[i, END_COST] * state[-1]
+    _write(c, devices, h, rows, x, plans)
+
+
+@compiled
+def project_homes(
+    c: Any, devices: Any, posed: Any, x: Any, homes: Any, power: Any, appliances: Array, price: Array, plans: Any
+) -> None:
+    """Settle the wanted `power` (N, T) of battery, EV, heat pump, and of the `appliances` (N, K, T), of some homes.
+
+    Runs start where `plans.starts` has them; `price` (N, T) [EUR/kWh] is handed on.
+    """
+    rows, ends = posed.rows[0], posed.ends[0]
+    for h in homes:
+        place_load(c, h, plans.starts[h], rows[RUN_KW])
+        pose_home(c, devices, h, rows, ends)
+        for i in range(devices.kind.size):
+            kind = devices.kind[i]
+            copy(appliances[h, devices.slot[i]] if kind == APPLIANCE else power[kind][h], x.wanted_kw[i])
+        copy(price[h], x.price)
+        settle_home(c, devices, h, rows, ends, x, plans)

@@ -11,7 +11,7 @@ from typing import Any
 
 from xapps.hems_load.solver import layout as rows
 from xapps.hems_load.solver.compiled import compiled, inlined
-from xapps.hems_load.solver.interior_point import offsets
+from xapps.hems_load.solver.interior_point import offsets, side, sign
 from xapps.hems_load.solver.kalman import datum
 from xapps.hems_load.solver.lanes import choose, fill, get, greater, lesser, put
 
@@ -24,6 +24,9 @@ LEAST_SHARE = 0.01
 COLD_SHARE = 0.05
 SURE_SHARE = 0.8
 """Of an inlet's power, what a cold start counts on to reach a bound in time."""
+IDLE_PRICE = 0.03
+"""Dual of a bound that the state is at without a pull [EUR per unit]: the less, the more slack; the more, the farther
+are the multipliers of all steps before from the last ones."""
 NEVER = -1e9
 
 
@@ -104,9 +107,9 @@ def _start_powers(w: Any, at: Any, i: int, steps: int, warm: bool, enters: Any) 
 @inlined
 def _start_bound(stores: Any, at: int, gap: Any, rho: Any, pull: Any, mu: float, enters: Any) -> Any:
     """Slack, distance and duals of a soft bound `gap` away, of price `rho`, that is to pull with `pull`; the dual."""
-    z = greater(pull, 0.0) + mu / (greater(gap, 0.0) + 2.0 * mu / rho)
+    z = greater(pull, 0.0) + mu / (greater(gap, 0.0) + greater(mu / IDLE_PRICE, 2.0 * mu / rho))
     z = lesser(z, rho - lesser(1e-3 * rho, mu / greater(-gap, 1e-3)))
-    slack = greater(mu / (rho - z), 1e-5 - gap)
+    slack = greater(greater(mu / (rho - z), mu / z - gap), 1e-5 - gap)
     _put(stores, at + rows.SLACK, slack, enters)
     _put(stores, at + rows.ZS, rho - z, enters)
     _put(stores, at + rows.DISTANCE, gap + slack, enters)
@@ -142,26 +145,26 @@ def _start_meter(w: Any, at: Any, t: int, mu: float, enters: Any) -> tuple[Any, 
     meter, within, _, _ = offsets(at, t)
     over, sale, loss = within + rows.BOX * L, within + 2 * rows.BOX * L, within + 3 * rows.BOX * L
     net = get(w.meter, meter + rows.BASE)
-    for j in range(SEGMENTS, at[-1]):
-        net += _box(w, rows.SIGMA, j, t) * get(boxes, within + j * rows.BOX * L + rows.V)
+    for i in range(at.size - 1):
+        for j in range(at[i], at[i + 1]):
+            net += side(at[i], j) * get(boxes, within + j * rows.BOX * L + rows.V)
     limit, buy, sell = _box(w, rows.MOST, 0, t), _box(w, rows.COST, 0, t), -_box(w, rows.COST, 2, t)
     dear, most_over = _box(w, rows.COST, 1, t), _box(w, rows.MOST, 1, t)
     most_sold, most_cut = _box(w, rows.MOST, 2, t), _box(w, rows.MOST, 3, t)
-    sold, cut = _box(w, rows.SIGMA, 2, t) * most_sold, _box(w, rows.SIGMA, 3, t) * most_cut
     idle = mu / greater(buy - sell, 1e-4)
-    e, c = lesser(idle, 0.05 * sold), lesser(mu / greater(buy, 0.02), 0.05 * cut)
+    e, c = lesser(idle, 0.05 * most_sold), lesser(mu / greater(buy, 0.02), 0.05 * most_cut)
     o, least = mu / (dear - buy), lesser(idle, 0.02 * limit)
     m = net + e + c - o
     gives, passes = least - m, m - 0.99 * limit
-    export = lesser(greater(least + o - net - c, e), 0.99 * sold)
-    curtailed = lesser(greater(least + o - net - export, c), 0.99 * cut)
+    export = lesser(greater(least + o - net - c, e), 0.99 * most_sold)
+    curtailed = lesser(greater(least + o - net - export, c), 0.99 * most_cut)
     e, c, m = choose(gives, export, e), choose(gives, curtailed, c), choose(gives, least, m)
     m, o = choose(passes, 0.99 * limit, m), choose(passes, net + e + c - 0.99 * limit, o)
     off = net + e + c - o - m
     _put_power(boxes, within, m, limit, enters)
     _put_power(boxes, over, o, most_over, enters)
-    _put_power(boxes, sale, choose(sold, e, 0.5 * most_sold), most_sold, enters)
-    _put_power(boxes, loss, choose(cut, c, 0.5 * most_cut), most_cut, enters)
+    _put_power(boxes, sale, e, most_sold, enters)
+    _put_power(boxes, loss, c, most_cut, enters)
     return choose(passes, dear, choose(gives, sell, buy)), greater(off, -off)
 
 
@@ -190,12 +193,12 @@ def start(w: Any, at: Any, steps: int, warm: bool, mu: float) -> None:
         _put(w.meter, m + rows.LAMBDA, price, enters)
         missed = greater(missed, off)
         for j in range(SEGMENTS):
-            cost = _box(w, rows.COST, j, t) + _box(w, rows.SIGMA, j, t) * price
+            cost = _box(w, rows.COST, j, t) + sign(j) * price
             _start_duals(boxes, b + j * rows.BOX * L, cost, mu, enters)
         for i in range(n):
             pi = get(w.stores, s + i * rows.STORE * L + rows.PI)
             for j in range(at[i], at[i + 1]):
-                cost = _box(w, rows.COST, j, t) + _box(w, rows.GAIN, j, t) * pi + _box(w, rows.SIGMA, j, t) * price
+                cost = _box(w, rows.COST, j, t) + _box(w, rows.GAIN, j, t) * pi + side(at[i], j) * price
                 _start_duals(boxes, b + j * rows.BOX * L, cost, mu, enters)
     _put(w.acc, rows.INFEASIBLE, missed, enters)
     for row in (rows.ALPHA_P, rows.ALPHA_D):

@@ -1,349 +1,336 @@
-"""A fleet's problem as the solver sees it: every device a storage with an inlet, some with an outlet, behind one meter.
+"""A home's problem as the solver sees it: every device a storage with an inlet, some with an outlet, behind one meter.
 
 Battery and EV have both, heat pump (its storage is the room's warmth) and interruptible appliance (energy served) an
 inlet alone. Four segments make the meter's convex tariff: import within the contract, beyond it, export, curtailment.
+A box without power keeps LEAST_KW, so that no bounds meet; `settle` takes it for none.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xapps.hems_load.fleet_problem import Appliances, Battery, Ev, FleetProblem, HeatPump
-from xapps.hems_load.solver.compiled import compiled
-from xapps.hems_load.solver.layout import SEGMENTS
+from xapps.hems_load.solver import columns as of
+from xapps.hems_load.solver.columns import Columns
+from xapps.hems_load.solver.compiled import compiled, spliced
+from xapps.hems_load.solver.layout import (
+    BOX_DATA,
+    COST,
+    DRIFT,
+    GAIN,
+    KEEP,
+    LARGEST,
+    LARGEST_PRICE,
+    LEAST,
+    LEAST_PRICE,
+    MOST,
+    SEGMENTS,
+    STORE_DATA,
+)
+from xapps.hems_load.solver.runs import add_run
 
-__all__ = ["SEGMENTS", "Storages", "as_storages", "device_names"]
+__all__ = ["Devices", "Posed", "box_row", "copy", "fill", "place_load", "pose_home", "store_row", "varying"]
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 IMPORT, OVER, EXPORT, CURTAIL = range(SEGMENTS)
+BATTERY, EV, PUMP, APPLIANCE = range(4)
+"""Kinds of storages."""
+NAMES = ("battery", "ev", "heat_pump", "appliances")
 MOST_OVER_KW = 1e3
 CURTAIL_EUR_PER_KWH = 1e-5
 """Of two equal plans the one that curtails less."""
-FREE = 1e4
-"""Bound that never binds."""
 LEAST_KW = 1e-4
-"""A device with less power than this is absent."""
+"""A device with no more power than this is absent."""
 PRICE_GAP = 1e-4
 """Least difference of import and export price [EUR/kWh]: without one, both could flow at once."""
+NO_KWH = -1.0
+"""A bound that never binds an appliance."""
+# Rows of the meter in a posed home: load less generation, what may be curtailed and the wind's part of it, tariffs
+# without the fleet's price, most export, rise of the import's price, load of the runs.
+METER_DATA = 8
+BASE_KW, GENERATED_KW, WIND_KW, BUY, SELL, EXPORT_KW, CURVE, RUN_KW = range(METER_DATA)
+START, END_COST = range(2)
 
 
-class Storages(NamedTuple):
-    """Boxes (J, N, T), storages (n, N, T), in a problem of N homes; `of` (J,) is each box's storage, n for none.
+class Devices(NamedTuple):
+    """The storages of homes that have the same kinds of devices."""
 
-    Where `box_varies` or `store_varies` is false, the first step's number holds in all, and the others are not written.
-    """
-
-    hours: Floats
-    base_kw: Floats
-    """(N, T) load less generation."""
-    of: NDArray[np.int64]
-    high_kw: Floats
-    cost: Floats
-    """[EUR/kW] over the step."""
-    sigma: Floats
-    """Share in the balance: 1 takes power, -1 gives; 0 where the box is absent."""
-    gain: Floats
-    """What one kW adds to the storage in the step."""
-    start: Floats
-    """(n, N) state now."""
-    low: Floats
-    high: Floats
-    price_low: Floats
-    """[EUR] per unit below `low` at the end of the step."""
-    price_high: Floats
-    end_cost: Floats
-    """(n, N) [EUR] per unit at the end of the horizon."""
-    keep: Floats
-    """Share of the state that is left after the step."""
-    drift: Floats
+    kind: Ints
+    """(n,)"""
+    slot: Ints
+    """(n,) of an appliance."""
+    at: Ints
+    """(n + 1,) first box of each storage, inlet before outlet; the last entry is the number of boxes."""
     hard: NDArray[np.bool_]
     """(n,) whether the bounds are the device's own (battery, EV, appliance), not a wish (room)."""
-    limit_kw: Floats
-    """(N,) contract power."""
-    export_kw: Floats
-    """(N, T) most that may be exported."""
-    generation_kw: Floats
-    buy: Floats
-    sell: Floats
-    """(N, T) tariffs without the fleet's price [EUR/kWh]."""
-    over: float
-    curve: Floats
-    """(N, T) rise of the import's price with its power [EUR/kW^2 over the step]."""
-    box_varies: NDArray[np.bool_]
-    """(4, J) whether cost, sigma, gain, high_kw of each box differ from step to step."""
-    store_varies: NDArray[np.bool_]
-    """(6, n) the same of keep, drift, low, price_low, high, price_high."""
-
-    @property
-    def first_box(self) -> NDArray[np.int64]:
-        """(n + 1,) first box of each storage, inlet before outlet; the last entry is the number of boxes."""
-        return np.searchsorted(self.of[SEGMENTS:], np.arange(self.low.shape[0] + 1)) + SEGMENTS
-
-
-def device_names(problem: FleetProblem) -> tuple[str, ...]:
-    """The storages of `problem` in their order."""
-    names = [name for name in ("battery", "ev", "heat_pump") if getattr(problem, name) is not None]
-    runs = 0 if problem.appliances is None else problem.appliances.power_kw.shape[1]
-    return (*names, *(f"appliance_{n}" for n in range(runs)))
-
-
-@dataclass(frozen=True)
-class _Device:
-    """One storage of all homes and its boxes (inlet, outlet or None): power, cost, presence, gain."""
-
-    start: Floats
-    low: Floats
-    high: Floats
-    price_low: Floats
-    price_high: Floats
-    end_cost: Floats
-    keep: Floats
-    drift: Floats
-    hard: bool
-    inlet: tuple[Floats, Floats, Floats]
-    outlet: tuple[Floats, Floats, Floats] | None
-    """Most power [kW], cost [EUR/kWh], gain per kWh; the outlet's gain is negative."""
-
-
-def as_storages(problem: FleetProblem, load_kw: Floats) -> Storages:
-    """The solver's form of `problem`; `load_kw` (N, T) is the load without a decision, chosen runs included."""
-    shape, hours, meter = load_kw.shape, problem.hours, problem.meter
-    price = 0.0 if problem.fleet_price is None else problem.fleet_price
-    generation = meter.pv_kw + meter.wind_kw
-    rise = np.zeros(1) if problem.fleet_curvature is None else problem.fleet_curvature
-    curve = np.array(np.broadcast_to(hours * rise, shape))
-    own_sell = np.minimum(meter.sell, meter.buy - PRICE_GAP)
-    buy, sell = meter.buy + price, own_sell + price
-    devices = _devices(problem)
-    boxes = [(device, box) for device, d in enumerate(devices) for box in (d.inlet, d.outlet) if box is not None]
-    made = _Boxes.empty(SEGMENTS + len(boxes), shape)
-    of = np.full(SEGMENTS + len(boxes), len(devices), dtype=np.int64)
-    limits = (meter.import_limit_kw[:, None], MOST_OVER_KW, meter.export_limit_kw, generation)
-    prices = (buy, buy + problem.penalties.over_eur_per_kwh, -sell, CURTAIL_EUR_PER_KWH)
-    for j, (limit, tariff, sign) in enumerate(zip(limits, prices, (-1.0, -1.0, 1.0, 1.0), strict=True)):
-        made.fill(j, (np.asarray(limit), np.asarray(tariff), np.asarray(0.0)), hours, sign)
-    for j, (device, box) in enumerate(boxes, SEGMENTS):
-        of[j] = device
-        made.fill(j, box, hours, 1.0 if box is devices[device].inlet else -1.0)
-    per_step = {name: np.empty((len(devices), *shape)) for name in PER_STEP}
-    varies = np.zeros((len(PER_STEP), len(devices)), dtype=np.bool_)
-    for row, (name, values) in enumerate(per_step.items()):
-        for n, own in enumerate(devices):
-            value = getattr(own, name)
-            varies[row, n] = _varies(value)
-            if varies[row, n]:
-                values[n] = value
-            else:
-                values[n, :, :1] = value
-    posed = Storages(
-        hours=hours, base_kw=load_kw - generation, of=of, high_kw=made.high, cost=made.cost, sigma=made.sigma,
-        gain=made.gain, hard=np.array([device.hard for device in devices], dtype=bool),
-        start=_per_home(devices, "start", shape[0]), end_cost=_per_home(devices, "end_cost", shape[0]),
-        limit_kw=meter.import_limit_kw, export_kw=np.array(meter.export_limit_kw), generation_kw=generation,
-        buy=np.array(meter.buy), sell=own_sell, over=problem.penalties.over_eur_per_kwh, curve=curve,
-        box_varies=made.varies, store_varies=varies, **per_step,
-    )  # fmt: skip
-    # One layout of arrays is one compilation.
-    return Storages._make(np.ascontiguousarray(part) if isinstance(part, np.ndarray) else part for part in posed)
-
-
-PER_STEP = ("keep", "drift", "low", "price_low", "high", "price_high")
-
-
-def _varies(values: Floats) -> bool:
-    """Whether an array (T,), (N, T) or one that may be seen as such differs from step to step."""
-    return values.ndim > 0 and values.shape[-1] > 1
-
-
-def _per_home(devices: list[_Device], name: str, homes: int) -> Floats:
-    made = np.empty((len(devices), homes))
-    for n, device in enumerate(devices):
-        made[n] = getattr(device, name)
-    return made
-
-
-@dataclass(frozen=True)
-class _Boxes:
-    """Boxes (J, N, T) to be filled, and what of each differs from step to step (4, J)."""
-
-    high: Floats
-    cost: Floats
-    sigma: Floats
-    gain: Floats
-    varies: NDArray[np.bool_]
 
     @classmethod
-    def empty(cls, count: int, shape: tuple[int, ...]) -> _Boxes:
-        """For `count` boxes."""
-        high, cost, sigma, gain = (np.empty((count, *shape)) for _ in range(4))
-        return cls(high, cost, sigma, gain, np.zeros((4, count), dtype=np.bool_))
-
-    def fill(self, j: int, values: tuple[Floats, Floats, Floats], hours: Floats, sign: float) -> None:
-        """Fill box `j` from most power, cost and gain per kWh.
-
-        An absent one becomes a box of 1 kW that costs and moves nothing, so that no bounds meet.
-        """
-        limit, tariff, per_kwh = values
-        absent = limit <= LEAST_KW
-        some = bool(absent.any())
-        moves = some and _varies(limit)
-        uneven = bool(np.any(hours != hours[0]))
-        parts = (
-            (self.cost, tariff, 0.0, hours),
-            (self.sigma, np.asarray(sign), 0.0, None),
-            (self.gain, per_kwh, 0.0, hours),
-            (self.high, limit, 1.0, None),
-        )
-        for part, (into, value, if_absent, factor) in enumerate(parts):
-            zero = value.ndim == 0 and value == 0.0
-            varies = not zero and (_varies(value) or moves or (uneven and factor is not None))
-            own = into[j] if varies else into[j, :, :1]
-            if factor is None:
-                own[:] = value
-            else:
-                np.multiply(factor if varies else factor[:1], value, out=own)
-            if some and not zero:
-                np.copyto(own, if_absent, where=absent)
-            self.varies[part, j] = varies
+    def of(cls, kinds: tuple[str, ...], appliances: int) -> Devices:
+        """Of homes with `kinds` of devices, and so many appliances where these are among them."""
+        own = [(NAMES.index(name), 0) for name in kinds if name != "appliances"]
+        own += [(APPLIANCE, slot) for slot in range(appliances if "appliances" in kinds else 0)]
+        kind = np.array([code for code, _ in own], dtype=np.int64)
+        sides = np.where(kind <= EV, 2, 1)
+        at = SEGMENTS + np.concatenate([[0], np.cumsum(sides)])
+        return cls(kind, np.array([slot for _, slot in own], dtype=np.int64), at.astype(np.int64), kind != PUMP)
 
 
-def _devices(problem: FleetProblem) -> list[_Device]:
-    devices = []
-    if problem.battery is not None:
-        devices.append(_battery(problem.battery, problem))
-    if problem.ev is not None:
-        devices.append(_ev(problem.ev, problem))
-    if problem.heat_pump is not None:
-        devices.append(_heat_pump(problem.heat_pump, problem))
-    if problem.appliances is not None:
-        runs = problem.appliances.power_kw.shape[1]
-        devices += [_appliance(problem.appliances, n, problem) for n in range(runs)]
-    return devices
+class Posed(NamedTuple):
+    """A few homes in the solver's form, in double precision."""
+
+    rows: Floats
+    """(E, rows, T): those of the meter, then `box_row`, then `store_row`."""
+    ends: Floats
+    """(E, n, 2) of each storage: state now, cost at the end of the horizon [EUR per unit]."""
+
+    @classmethod
+    def room(cls, homes: int, devices: Devices, steps: int) -> Posed:
+        """For so many homes at a time."""
+        n = devices.kind.size
+        rows = METER_DATA + int(devices.at[-1]) * BOX_DATA + n * STORE_DATA
+        return cls(np.zeros((homes, rows, steps)), np.zeros((homes, n, 2)))
 
 
-def _battery(battery: Battery, problem: FleetProblem) -> _Device:
-    has = battery.capacity_kwh > 0
-    bound, one = np.array(problem.penalties.bound_eur_per_kwh), np.array(1.0)
-    return _Device(
-        start=np.where(has, battery.energy_kwh, 0.5),
-        low=np.where(has, np.minimum(battery.floor_kwh, battery.energy_kwh), 0.0)[:, None],
-        high=np.where(has, battery.capacity_kwh, 1.0)[:, None],
-        price_low=bound,
-        price_high=bound,
-        end_cost=np.where(has, -battery.end_value_eur_per_kwh, 0.0),
-        keep=one,
-        drift=np.array(0.0),
-        hard=True,
-        inlet=(
-            np.where(has, battery.charge_kw, 0.0)[:, None],
-            battery.wear_eur_per_kwh[:, None],
-            battery.charge_efficiency[:, None],
+@spliced
+def box_row(j: int, part: int) -> int:
+    """Row of a box's datum in a posed home: cost [EUR/kW], gain per kW, most power [kW], over the step."""
+    return METER_DATA + j * BOX_DATA + part
+
+
+@spliced
+def store_row(boxes: int, i: int, part: int) -> int:
+    """Row of a storage's datum: share kept, drift, bounds at the step's end, their prices [EUR per unit]."""
+    return METER_DATA + boxes * BOX_DATA + i * STORE_DATA + part
+
+
+def varying(c: Columns, devices: Devices) -> NDArray[np.bool_]:
+    """(rows,) which rows of a posed home differ from step to step."""
+    uneven = bool(np.any(c.hours != c.hours[0]))
+
+    def moves(*series: Floats) -> bool:
+        return any(values.shape[1] > 1 for values in series)
+
+    boxes = int(devices.at[-1])
+    result = np.zeros(METER_DATA + boxes * BOX_DATA + devices.kind.size * STORE_DATA, dtype=np.bool_)
+    result[:METER_DATA] = True
+    dear, cheap = uneven or moves(c.buy, c.price), uneven or moves(c.sell, c.buy, c.price)
+    limits = (False, False, moves(c.export_kw), moves(c.pv_kw, c.wind_kw))
+    for j, (tariff, limit) in enumerate(zip((dear, dear, cheap, uneven), limits, strict=True)):
+        result[box_row(j, COST)], result[box_row(j, MOST)] = tariff, limit
+    # Of each kind of storage: most power and gain of its boxes; keep, drift, lower bound and price, upper and price.
+    discomfort = uneven or moves(c.discomfort)
+    by_kind = {
+        BATTERY: ((False, uneven), (False, False, False, False, False, False)),
+        EV: ((moves(c.here), uneven), (False, moves(c.trip_kwh), True, True, False, False)),
+        PUMP: (
+            (False, moves(c.warm_c_per_kw)),
+            (moves(c.left), moves(c.drift_c), moves(c.low_c), discomfort, moves(c.high_c), discomfort),
         ),
-        outlet=(
-            np.where(has, battery.discharge_kw, 0.0)[:, None],
-            battery.wear_eur_per_kwh[:, None],
-            -1 / battery.discharge_efficiency[:, None],
-        ),
-    )
+        APPLIANCE: ((True, uneven), (False, False, True, True, False, False)),
+    }
+    for i, kind in enumerate(devices.kind.tolist()):
+        (most, gain), of_store = by_kind[kind]
+        for j in range(int(devices.at[i]), int(devices.at[i + 1])):
+            result[box_row(j, COST)] = uneven
+            result[box_row(j, GAIN)], result[box_row(j, MOST)] = gain, most
+        for part, moving in enumerate(of_store):
+            result[store_row(boxes, i, part)] = moving
+    return result
 
 
 @compiled
-def _ev_bounds(ev: Any, power: Floats, hours: Floats, prices: tuple[float, float], low: Floats, rho: Floats) -> None:
-    """Lower bound (N, T) of each car and its price: the target where one is wanted, else the floor.
+def fill(into: Floats, number: float) -> None:
+    """The same in all steps."""
+    for t in range(into.size):
+        into[t] = number
 
-    `power` (N,) is what the car stores at most [kW], `prices` those of a missed target and of a bound. The floor is one
-    that holds whatever is done: what cannot be reached, or what driving takes, is no relaxation.
+
+@compiled
+def copy(values: Floats, into: Floats) -> None:
+    """Step by step: quicker than an assignment, which asks first whether both overlap."""
+    for t in range(into.size):
+        into[t] = values[t]
+
+
+@compiled
+def _copy(series: Floats, home: int, into: Floats) -> None:
+    """The `home`'s row of a series."""
+    own = series[home if series.shape[0] > 1 else 0]
+    if own.size == into.size:
+        for t in range(into.size):
+            into[t] = own[t]
+    else:
+        fill(into, own[0])
+
+
+@compiled
+def _times(values: Floats, factor: float, into: Floats) -> None:
+    for t in range(into.size):
+        into[t] = factor * values[t]
+
+
+@compiled
+def _at_least(least: float, into: Floats) -> None:
+    for t in range(into.size):
+        into[t] = max(into[t], least)
+
+
+@compiled
+def _pose_meter(c: Any, h: int, rows: Floats) -> None:
+    """The meter's rows and segments; RUN_KW is there."""
+    base, made, wind, sell = rows[BASE_KW], rows[GENERATED_KW], rows[WIND_KW], rows[SELL]
+    _copy(c.load_kw, h, base)
+    _copy(c.pv_kw, h, made)
+    _copy(c.wind_kw, h, wind)
+    for t in range(base.size):
+        made[t] += wind[t]
+    for t in range(base.size):
+        base[t] += rows[RUN_KW, t] - made[t]
+    _copy(c.buy, h, rows[BUY])
+    _copy(c.sell, h, sell)
+    for t in range(base.size):
+        sell[t] = min(sell[t], rows[BUY, t] - PRICE_GAP)
+    _copy(c.export_kw, h, rows[EXPORT_KW])
+    _copy(c.curvature, h, rows[CURVE])
+    limit = max(c.traits[h, of.LIMIT_KW], LEAST_KW)
+    price = rows[box_row(IMPORT, GAIN)]  # of no use there
+    _copy(c.price, h, price)
+    dear, dearer, sale = rows[box_row(IMPORT, COST)], rows[box_row(OVER, COST)], rows[box_row(EXPORT, COST)]
+    for t in range(base.size):
+        dear[t] = c.hours[t] * (rows[BUY, t] + price[t])
+    for t in range(base.size):
+        dearer[t] = dear[t] + c.hours[t] * c.over
+    for t in range(base.size):
+        sale[t] = -c.hours[t] * (sell[t] + price[t])
+    for t in range(base.size):
+        rows[CURVE, t] *= c.hours[t]
+    _times(c.hours, CURTAIL_EUR_PER_KWH, rows[box_row(CURTAIL, COST)])
+    fill(rows[box_row(IMPORT, MOST)], limit)
+    fill(rows[box_row(OVER, MOST)], MOST_OVER_KW)
+    sold, cut = rows[box_row(EXPORT, MOST)], rows[box_row(CURTAIL, MOST)]
+    for t in range(base.size):
+        sold[t] = max(rows[EXPORT_KW, t], LEAST_KW)
+    for t in range(base.size):
+        cut[t] = max(made[t], LEAST_KW)
+
+
+@compiled
+def _pose_box(hours: Floats, j: int, rows: Floats, most: float, cost: float, gain: float) -> None:
+    """A box whose limit, cost per kWh and gain per kWh are the same in all steps."""
+    _times(hours, cost, rows[box_row(j, COST)])
+    _times(hours, gain, rows[box_row(j, GAIN)])
+    fill(rows[box_row(j, MOST)], max(most, LEAST_KW))
+
+
+@compiled
+def _pose_bounds(rows: Floats, first: int, low: float, price_low: float, high: float, price_high: float) -> None:
+    """A storage that keeps all it holds, with bounds the same in all steps; `first` is its first row."""
+    fill(rows[first + KEEP], 1.0)
+    fill(rows[first + DRIFT], 0.0)
+    fill(rows[first + LEAST], low)
+    fill(rows[first + LEAST_PRICE], price_low)
+    fill(rows[first + LARGEST], high)
+    fill(rows[first + LARGEST_PRICE], price_high)
+
+
+@compiled
+def _pose_battery(c: Any, h: int, rows: Floats, ends: Floats, j: int, first: int) -> None:
+    b = c.traits[h]
+    _pose_box(c.hours, j, rows, b[of.BATTERY_IN_KW], b[of.BATTERY_WEAR], b[of.BATTERY_IN])
+    _pose_box(c.hours, j + 1, rows, b[of.BATTERY_OUT_KW], b[of.BATTERY_WEAR], -1.0 / b[of.BATTERY_OUT])
+    low = min(b[of.BATTERY_FLOOR], b[of.BATTERY_NOW])
+    _pose_bounds(rows, first, low, c.bound, b[of.BATTERY_MOST], c.bound)
+    ends[START], ends[END_COST] = b[of.BATTERY_NOW], -b[of.BATTERY_END]
+
+
+@compiled
+def _pose_ev(c: Any, h: int, rows: Floats, ends: Floats, j: int, first: int) -> None:
+    """The EV: its lower bound is the target where one is wanted, else the floor.
+
+    The floor is one that holds whatever is done: what cannot be reached, or what driving takes, is no relaxation.
     """
-    for home in range(low.shape[0]):
-        reach = idle = ev.energy_kwh[home]
-        for t in range(low.shape[1]):
-            trip = ev.trip_kwh[home, t]
-            reach = min(reach + power[home] * ev.here[home, t] * hours[t] - trip, ev.capacity_kwh[home])
-            idle -= trip
-            floor = min(ev.floor_kwh[home, t], min(reach, max(idle, 0.0)))
-            wanted = ev.target_kwh[home, t] > floor
-            low[home, t] = ev.target_kwh[home, t] if wanted else floor
-            rho[home, t] = prices[0] if wanted else prices[1]
+    ev = c.traits[h]
+    _pose_box(c.hours, j, rows, 0.0, 0.0, ev[of.EV_IN])
+    _pose_box(c.hours, j + 1, rows, 0.0, ev[of.EV_WEAR], -1.0 / ev[of.EV_OUT])
+    _pose_bounds(rows, first, 0.0, c.bound, ev[of.EV_MOST], c.bound)
+    ends[START], ends[END_COST] = ev[of.EV_NOW], -ev[of.EV_END]
+    charge, discharge = rows[box_row(j, MOST)], rows[box_row(j + 1, MOST)]
+    drift, low, rho = rows[first + DRIFT], rows[first + LEAST], rows[first + LEAST_PRICE]
+    _copy(c.here, h, charge)
+    _copy(c.trip_kwh, h, drift)
+    _copy(c.floor_kwh, h, low)
+    wanted = c.target_kwh[h if c.target_kwh.shape[0] > 1 else 0]
+    stored, capacity, reach, idle = ev[of.EV_IN_KW] * ev[of.EV_IN], ev[of.EV_MOST], ev[of.EV_NOW], ev[of.EV_NOW]
+    for t in range(low.size):
+        trip = drift[t]
+        reach = min(reach + stored * charge[t] * c.hours[t] - trip, capacity)
+        idle -= trip
+        low[t] = min(low[t], min(reach, max(idle, 0.0)))
+        target = wanted[t if wanted.size > 1 else 0]
+        if target > low[t]:
+            low[t], rho[t] = target, c.ev_short
+    _times(charge, ev[of.EV_OUT_KW], discharge)
+    _times(charge, ev[of.EV_IN_KW], charge)
+    _times(drift, -1.0, drift)
+    _at_least(LEAST_KW, charge)
+    _at_least(LEAST_KW, discharge)
 
 
-class _Trips(NamedTuple):
-    """What of an `Ev` bounds its energy, as compiled code takes it."""
-
-    energy_kwh: Floats
-    capacity_kwh: Floats
-    here: Floats
-    trip_kwh: Floats
-    floor_kwh: Floats
-    target_kwh: Floats
-
-
-def _ev(ev: Ev, problem: FleetProblem) -> _Device:
-    has, price, shape = ev.capacity_kwh > 0, problem.penalties, ev.here.shape
-    trips = _Trips(*(np.ascontiguousarray(getattr(ev, name)) for name in _Trips._fields))
-    low, rho, present = np.empty(shape), np.empty(shape), ev.here if has.all() else ev.here * has[:, None]
-    prices = (price.ev_short_eur_per_kwh, price.bound_eur_per_kwh)
-    _ev_bounds(trips, ev.charge_kw * ev.charge_efficiency, problem.hours, prices, low, rho)
-    if not has.all():
-        low *= has[:, None]
-    return _Device(
-        start=np.where(has, ev.energy_kwh, 0.5),
-        low=low,
-        high=np.where(has, ev.capacity_kwh, 1.0)[:, None],
-        price_low=rho,
-        price_high=np.array(price.bound_eur_per_kwh),
-        end_cost=np.where(has, -ev.end_value_eur_per_kwh, 0.0),
-        keep=np.array(1.0),
-        drift=-ev.trip_kwh * has[:, None],
-        hard=True,
-        inlet=(ev.charge_kw[:, None] * present, np.array(0.0), ev.charge_efficiency[:, None]),
-        outlet=(
-            ev.discharge_kw[:, None] * present,
-            ev.wear_eur_per_kwh[:, None],
-            -1 / ev.discharge_efficiency[:, None],
-        ),
-    )
+@compiled
+def _pose_pump(c: Any, h: int, rows: Floats, ends: Floats, j: int, first: int) -> None:
+    _pose_box(c.hours, j, rows, c.traits[h, of.PUMP_KW], 0.0, 0.0)
+    _copy(c.warm_c_per_kw, h, rows[box_row(j, GAIN)])
+    _copy(c.left, h, rows[first + KEEP])
+    _copy(c.drift_c, h, rows[first + DRIFT])
+    _copy(c.low_c, h, rows[first + LEAST])
+    _copy(c.high_c, h, rows[first + LARGEST])
+    price = rows[first + LEAST_PRICE]
+    _copy(c.discomfort, h, price)
+    for t in range(price.size):
+        price[t] *= c.hours[t]
+    copy(price, rows[first + LARGEST_PRICE])
+    ends[START], ends[END_COST] = c.traits[h, of.PUMP_NOW], -c.traits[h, of.PUMP_END]
 
 
-def _heat_pump(pump: HeatPump, problem: FleetProblem) -> _Device:
-    has, hours = (pump.power_kw > 0)[:, None], problem.hours
-    price = np.where(has, hours * pump.discomfort_eur_per_k_h, 1.0)
-    return _Device(
-        start=np.where(has[:, 0], pump.indoor_c, 0.5),
-        low=np.where(has, pump.low_c, 0.0),
-        high=np.where(has, pump.high_c, 1.0),
-        price_low=price,
-        price_high=price,
-        end_cost=np.where(has[:, 0], -pump.end_value_eur_per_k, 0.0),
-        keep=np.where(has, pump.left, 1.0),
-        drift=np.where(has, pump.drift_c, 0.0),
-        hard=False,
-        inlet=(pump.power_kw[:, None] * has, np.array(0.0), pump.warm_c_per_kw / hours),
-        outlet=None,
-    )
+@compiled
+def _pose_appliance(c: Any, h: int, slot: int, rows: Floats, ends: Floats, j: int, first: int) -> None:
+    power, energy = c.appliance_kw[h, slot], c.appliance_kwh[h, slot]
+    begin, end = c.appliance_first[h, slot], min(c.appliance_last[h, slot], c.hours.size - 1)
+    _pose_box(c.hours, j, rows, 0.0, 0.0, 1.0)
+    ends[START], ends[END_COST] = 0.0, 0.0
+    if power <= 0.0 or energy <= 0.0:
+        _pose_bounds(rows, first, NO_KWH, 1.0, 1.0, c.bound)
+        return
+    _pose_bounds(rows, first, NO_KWH, 1.0, energy, c.bound)
+    for t in range(max(begin, 0), end + 1):
+        rows[box_row(j, MOST), t] = max(power, LEAST_KW)
+    if end >= 0:
+        rows[first + LEAST, end], rows[first + LEAST_PRICE, end] = energy, c.appliance_short
 
 
-def _appliance(appliances: Appliances, run: int, problem: FleetProblem) -> _Device:
-    energy, power = appliances.energy_kwh[:, run], appliances.power_kw[:, run]
-    first, last = appliances.first[:, run][:, None], appliances.last[:, run][:, None]
-    step = np.arange(problem.steps)[None, :]
-    has = (energy > 0) & (power > 0)
-    here = (step >= first) & (step <= last) & has[:, None]
-    due = (step == np.minimum(last, problem.steps - 1)) & has[:, None]
-    return _Device(
-        start=np.where(has, 0.0, 0.5),
-        low=np.where(due, energy[:, None], -1.0),
-        high=np.where(has, energy, 1.0)[:, None],
-        price_low=np.where(due, problem.penalties.appliance_short_eur_per_kwh, 1.0),
-        price_high=np.array(problem.penalties.bound_eur_per_kwh),
-        end_cost=np.array(0.0),
-        keep=np.array(1.0),
-        drift=np.array(0.0),
-        hard=True,
-        inlet=(power[:, None] * here, np.array(0.0), np.array(1.0)),
-        outlet=None,
-    )
+@compiled
+def place_load(c: Any, h: int, starts: Ints, load: Floats) -> None:
+    """Load (T,) [kW] of the runs of home `h` that begin at `starts` (R,)."""
+    fill(load, 0.0)
+    for run in range(starts.size):
+        add_run(c.edges, c.run_kw[h, run], c.run_h[h, run], starts[run], load)
+
+
+@compiled
+def pose_home(c: Any, devices: Any, h: int, rows: Floats, ends: Floats) -> None:
+    """Home `h` of the columns `c` into `rows` (rows, T) and `ends` (n, 2) of a `Posed`; its RUN_KW is there."""
+    _pose_meter(c, h, rows)
+    for i in range(devices.kind.size):
+        kind, j, first = devices.kind[i], devices.at[i], store_row(devices.at[-1], i, 0)
+        if kind == BATTERY:
+            _pose_battery(c, h, rows, ends[i], j, first)
+        elif kind == EV:
+            _pose_ev(c, h, rows, ends[i], j, first)
+        elif kind == PUMP:
+            _pose_pump(c, h, rows, ends[i], j, first)
+        else:
+            _pose_appliance(c, h, devices.slot[i], rows, ends[i], j, first)

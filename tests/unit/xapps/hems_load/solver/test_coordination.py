@@ -85,6 +85,29 @@ def test_coordinate_fleet_gives_evenly_where_evenness_is_worth_something(city):
     assert plans[1].costs.total.sum() - plans[0].costs.total.sum() < 0.02 * problem.homes
 
 
+def test_coordinate_fleet_begins_where_the_last_cycle_ended(city):
+    """The same instant again: the cap holds, at no more cost, from starts that are nearer than the first ones."""
+    problem, _, cap = city
+    usual = Effort(threads=1)
+    first, warm = coordinate_fleet(problem, cap, effort=usual)
+    again, later = coordinate_fleet(problem, cap, warm, effort=usual)
+    assert np.all(again.fleet_net_kw <= cap * 1.002)
+    assert again.costs.total.sum() <= first.costs.total.sum() + 0.002 * problem.homes
+    steps = [sum(answer.newton_steps.mean() for answer in start.answers) for start in (warm, later)]
+    assert steps[1] < 0.95 * steps[0]
+
+
+def test_coordinate_fleet_forgets_a_price_where_the_cap_no_longer_binds(city):
+    problem, free, cap = city
+    _, warm = coordinate_fleet(problem, cap, effort=EFFORT)
+    assert warm.fleet_price.max() > 0
+    plan, _ = coordinate_fleet(
+        problem, np.where(np.isfinite(cap), 1.1 * free.fleet_net_kw, np.inf), warm, effort=EFFORT
+    )
+    assert not plan.fleet_price.any()
+    assert np.allclose(plan.costs.total.sum(), free.costs.total.sum(), atol=2 * EFFORT.gap_eur * problem.homes)
+
+
 def test_coordinate_shards_agree_on_what_one_process_finds(city):
     problem, _, cap = city
     whole, _ = coordinate_fleet(problem, cap, effort=EFFORT)

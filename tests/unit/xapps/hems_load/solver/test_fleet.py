@@ -12,7 +12,7 @@ from ric.errors import TwinRicError
 from tests.unit.xapps.hems_load.solver.conftest import make_fleet
 from xapps.hems_load.fleet_problem import FleetPlan, relaxation_of
 from xapps.hems_load.solver import Effort, project_plan, solve_fleet
-from xapps.hems_load.solver.storages import as_storages
+from xapps.hems_load.solver.blocks import solve_homes
 
 EXACT = Effort(gap_eur=1e-3, kept_gap_eur=0.1, threads=1)
 KW = 1e-6
@@ -56,12 +56,43 @@ def test_solve_fleet_against_highs_is_within_the_gap(seed):
     assert np.all(excess < 5e-3)
 
 
-@pytest.mark.parametrize("curved", [False, True])
-def test_as_storages_has_one_layout_of_arrays_and_so_one_compilation(curved):
+def test_solve_fleet_of_any_arrays_is_one_compilation():
+    """Views that repeat a row or a number, a fleet price, arrays in another order or read-only."""
     problem = make_fleet(5)
-    rise = np.full(problem.steps, 0.01) if curved else None
-    posed = as_storages(replace(problem, fleet_curvature=rise), problem.meter.load_kw)
-    assert all(part.flags.c_contiguous for part in posed if isinstance(part, np.ndarray))
+    solve_fleet(problem, effort=Effort(threads=1))
+    compiled = len(solve_homes.signatures)
+    shape = (problem.homes, problem.steps)
+    buy = np.broadcast_to(problem.meter.buy[0], shape)
+    load = np.asfortranarray(problem.meter.load_kw)
+    load.setflags(write=False)
+    meter = replace(problem.meter, buy=buy, sell=np.broadcast_to(0.05, shape), load_kw=load)
+    other = replace(problem, meter=meter, fleet_price=np.full(problem.steps, 0.01), battery=None, shiftable=None)
+    plain = replace(other, meter=replace(meter, buy=buy.copy(), sell=np.full(shape, 0.05), load_kw=load.copy()))
+    plan, warm = solve_fleet(other, effort=Effort(threads=1))
+    same, _ = solve_fleet(plain, effort=Effort(threads=1))
+    solve_fleet(other, warm, shift_steps=1, effort=Effort(threads=1))
+    assert len(solve_homes.signatures) == compiled
+    assert np.allclose(plan.net_kw, same.net_kw, atol=1e-3)
+
+
+def test_solve_fleet_home_that_gets_a_device_starts_cold_and_the_others_warm():
+    problem = make_fleet(6, homes=24)
+    _, warm = solve_fleet(problem, effort=EXACT)
+    assert problem.battery is not None
+    has = problem.battery.capacity_kwh > 0
+    home = int(np.flatnonzero(~has)[0])
+    gets = np.arange(problem.homes) == home
+    battery = replace(
+        problem.battery, capacity_kwh=np.where(gets, 5.0, problem.battery.capacity_kwh),
+        energy_kwh=np.where(gets, 2.0, problem.battery.energy_kwh),
+        charge_kw=np.where(gets, 2.0, problem.battery.charge_kw),
+        discharge_kw=np.where(gets, 2.0, problem.battery.discharge_kw),
+    )  # fmt: skip
+    changed = replace(problem, battery=battery)
+    plan, _ = solve_fleet(changed, warm, effort=EXACT)
+    cold, _ = solve_fleet(changed, effort=EXACT)
+    assert abs(plan.costs.total[home] - cold.costs.total[home]) < 0.02
+    assert np.all(plan.costs.total <= exact_costs(changed, plan) + 5e-3)
 
 
 def test_solve_fleet_names_the_home_whose_problem_is_not_finite():

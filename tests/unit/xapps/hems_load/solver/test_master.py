@@ -35,6 +35,15 @@ def test_mix_answers_impossible_cap_is_missed_at_its_price():
     assert mix.price == pytest.approx(MISS_EUR_PER_KWH)
 
 
+def test_mix_answers_step_that_never_reaches_its_cap_changes_nothing():
+    one = two_teams()
+    net = np.concatenate([one.net_kw, one.net_kw], axis=2)
+    mix = mix_answers(Answers(net, one.cost_eur, one.share, one.able), np.array([8.0, 6.0]), np.full(2, 0.5), 1.0)
+    alone = mix_answers(one, np.array([6.0]), HOURS, 1.0)
+    np.testing.assert_allclose(mix.weights, alone.weights)
+    np.testing.assert_allclose(mix.price, [0.0, alone.price[0]])
+
+
 def test_mix_answers_teams_that_cannot_give_leave_the_others_shares_alone():
     able = two_teams()
     answers = Answers(able.net_kw, able.cost_eur, able.share * [[[1.0], [0.0]]], np.array([[1.0], [0.0]]))

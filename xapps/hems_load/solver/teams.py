@@ -1,0 +1,78 @@
+"""Teams in which homes mix their answers to prices, and sums of homes by team."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xapps.hems_load.fleet_problem import FleetPlan
+from xapps.hems_load.solver.compiled import compiled
+
+__all__ = ["TEAMS", "blended", "by_team", "form_teams", "mixed_by_team"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+TEAMS = 192
+"""Teams in which homes mix: equal homes give equally, and unlike ones need not."""
+BINS = 8
+"""Parts of all homes, by what they give on an occasion, that are told apart when teams are formed."""
+
+
+def form_teams(free: FleetPlan, share: Floats, able: Bools) -> tuple[Ints, int]:
+    """(N,) team of each home, and how many teams there are: homes that give alike, import most at the same time, and
+    charge and heat alike are together. `share` (N, B) of what they give so far, `able` (N, B) of who can.
+    """
+    homes = free.net_kw.shape[0]
+    kind = (np.abs(free.ev_kw).max(axis=1) > 0) + 2 * (np.abs(free.battery_kw).max(axis=1) > 0) + 4 * able.any(axis=1)
+    alike = [_ranked(given) for given in share.T]
+    order = np.lexsort((free.net_kw.max(axis=1), free.net_kw.argmax(axis=1), *alike, kind))
+    team, teams = np.empty(homes, dtype=np.int64), min(TEAMS, homes)
+    team[order] = np.arange(homes) * teams // homes
+    return team, teams
+
+
+def _ranked(values: Floats) -> Ints:
+    """(N,) which of BINS equal parts of all homes each belongs to."""
+    return np.argsort(np.argsort(values, kind="stable"), kind="stable") * BINS // values.size
+
+
+@compiled
+def _add_to_teams(values: Floats, weight: Floats, team: Ints, total: Floats) -> None:
+    for home in range(values.shape[0]):
+        if weight[home] != 0.0:
+            for n in range(values.shape[1]):
+                total[team[home], n] += weight[home] * values[home, n]
+
+
+@compiled
+def _add(values: Floats, weight: Floats, total: Floats) -> None:
+    for home in range(values.shape[0]):
+        if weight[home] != 0.0:
+            for n in range(values.shape[1]):
+                total[home, n] += weight[home] * values[home, n]
+
+
+def by_team(values: Floats, team: Ints, teams: int) -> Floats:
+    """(teams, M) sums of `values` (N, M)."""
+    return mixed_by_team([values], np.ones((1, team.size)), team, teams)
+
+
+def mixed_by_team(parts: Sequence[Floats], weights: Floats, team: Ints, teams: int) -> Floats:
+    """(teams, M) sums of what homes get that take each of `parts`, K of (N, M), to its `weights` (K, N)."""
+    total = np.zeros((teams, parts[0].shape[1]))
+    for values, weight in zip(parts, weights, strict=True):
+        _add_to_teams(np.ascontiguousarray(values), np.ascontiguousarray(weight), team, total)
+    return total
+
+
+def blended(parts: Sequence[Floats], weights: Floats) -> Floats:
+    """(N, ...) what homes get that take each of `parts`, K of (N, ...), to its `weights` (K, N)."""
+    total: Floats = np.zeros(parts[0].shape)
+    flat = total.reshape(len(total), -1)
+    for values, weight in zip(parts, weights, strict=True):
+        _add(np.ascontiguousarray(values).reshape(flat.shape), np.ascontiguousarray(weight), flat)
+    return total
