@@ -36,8 +36,8 @@ __all__ = ["main"]
 APPS, TOOLS = "twinric.apps", "twinric.tools"
 BENCHMARKS = (
     "a1_rest", "bus", "conflict_check", "demo", "e2_loop", "e2_scale", "e2_throughput", "e3_loop", "fault_detection",
-    "fuzz", "hems_fleet", "hems_fleet_cap", "hems_year", "microgrid_guard", "slice_decision", "slice_env",
-    "slice_fault", "slice_rl",
+    "fuzz", "hems_fleet", "hems_fleet_cap", "hems_shards", "hems_year", "microgrid_guard", "slice_decision",
+    "slice_env", "slice_fault", "slice_rl",
 )  # fmt: skip
 
 cli = typer.Typer(

@@ -7,7 +7,7 @@ an E2AP Cause, a log line or CLI text.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -160,6 +160,10 @@ class TwinRicError(Exception):
         error.faults = tuple(faults)
         error.args = (str(error),)
         return error
+
+    def __reduce__(self) -> tuple[Callable[[Sequence[Fault]], TwinRicError], tuple[tuple[Fault, ...]]]:
+        """The same faults in another process."""
+        return TwinRicError.of, (self.faults,)
 
     @property
     def code(self) -> str:

@@ -14,6 +14,10 @@ SHORT_RUNS = {
         {"cycle_s", "cold_s", "peak_rss_mb", "homes_per_s_ratio_vs_highs_warm", "newton_steps_warm"},
     ),
     "hems_fleet_cap": (["--homes", "60", "--joint", "4"], {"cycle_3_s", "homes_with_a_share", "fairness"}),
+    "hems_shards": (
+        ["--homes", "40", "--in-process"],
+        {"cycle_s", "octets_per_cycle", "time_over_one_process"},
+    ),
     "hems_year": (
         ["--homes", "4", "--days", "2", "--processes", "1"],
         {"cost_eur", "peak_kw", "self_consumption", "homes", "days"},

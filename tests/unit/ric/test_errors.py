@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import pickle
 import re
 from pathlib import Path
 
@@ -97,3 +98,11 @@ def test_shown_value_is_cut(value: str) -> None:
 def test_nearest_suggests_the_close_name_and_else_lists_the_known() -> None:
     assert nearest("wieght", ["weight", "limit"]) == "Did you mean 'weight'?"
     assert nearest("zzz", ["weight", "limit"]) == "Known: limit, weight."
+
+
+def test_error_crosses_processes_with_all_its_faults():
+    error = TwinRicError.of([Fault("E2-RANGE", "a", 1, "0", "Do."), Fault("E2-RANGE", "b", None, "2")])
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is TwinRicError
+    assert copy.faults == error.faults
+    assert str(copy) == str(error)
