@@ -44,7 +44,7 @@ Mask = NDArray[np.bool_]
 TOGETHER = 0.5
 """Share of a scenario's distance from the mean load by which all slices of all nodes are taken to differ at once, on
 the shared link: 1 would have every surge come everywhere, 0 sums means. 0, 0.5 and 1 differ by 1 % on tuning seeds."""
-WORK = 12_000
+WORK = 24_000
 """Splits tried, times nodes, in one cycle; then the best found so far holds."""
 NEGLIGIBLE = 1e-6
 """Expected cost below which a shared link counts as making nobody wait."""
