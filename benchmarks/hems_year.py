@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+import functools
 import lzma
 import multiprocessing
 import os
@@ -97,8 +98,8 @@ class Plant:
 class Forecast:
     """The tables `outlook` and `tariffs`, from what was reported so far and the prices that are published."""
 
-    def __init__(self, tariff: Tariff, start_s: float) -> None:
-        self._tariff, self._start_s = tariff, start_s
+    def __init__(self, tariff: Tariff) -> None:
+        self._published = functools.cache(tariff.__call__)
         self._past = {name: np.full((5, STEPS), np.nan) for name in ("pv", "wind", "outdoor")}
         self._prices = np.full((7, STEPS, 2), np.nan)
 
@@ -117,10 +118,10 @@ class Forecast:
 
     def tables(self, now_s: float) -> dict[str, Table]:
         """What is expected of the next 36 h."""
-        times = now_s + QUARTER_S * np.arange(STEPS + 48)
+        times = now_s + QUARTER_S * np.arange(STEPS + 48, dtype=np.float64)
         quarters = (times % DAY_S // QUARTER_S).astype(int)
         mean = {name: _mean_of_days(past)[quarters] for name, past in self._past.items()}
-        prices = np.array([self._price(now_s, float(time_s)) for time_s in times])
+        prices = self._expected_prices(now_s, times)
         step, when = np.array([float(QUARTER_S)]), to_ns(now_s)
         columns = {
             "step_s": step, "buy_eur_per_kwh": prices[None, :, 0], "sell_eur_per_kwh": prices[None, :, 1],
@@ -133,17 +134,16 @@ class Forecast:
             "tariffs": Table("tariffs", ("tariff-0",), tariffs, when),
         }
 
-    def _price(self, now_s: float, time_s: float) -> tuple[float, float]:
+    def _expected_prices(self, now_s: float, times: Floats) -> Floats:
+        """(K, 2) import and export price at `times` (K,): what is published, then the mean of the days before."""
         midnight = (now_s // DAY_S + (2 if now_s % DAY_S >= 13 * 3600 else 1)) * DAY_S
-        day, quarter = int(time_s // DAY_S), int(time_s % DAY_S // QUARTER_S)
-        if time_s < midnight:
-            known = self._tariff(time_s)
-            self._prices[day % 7, quarter] = known
-            return known
+        day, quarter = (times // DAY_S).astype(int), (times % DAY_S // QUARTER_S).astype(int)
+        known = times < midnight
+        self._prices[day[known] % 7, quarter[known]] = [self._published(float(time_s)) for time_s in times[known]]
         seen = ~np.isnan(self._prices[..., 0])
-        rows = self._prices[seen[:, quarter], quarter] if seen[:, quarter].any() else self._prices[seen]
-        buy, sell = rows.mean(axis=0)
-        return float(buy), float(sell)
+        total, count = np.where(seen[..., None], self._prices, 0).sum(axis=0), seen.sum(axis=0)[:, None]
+        mean = np.where(count > 0, total / np.maximum(count, 1), self._prices[seen].mean(axis=0))
+        return np.asarray(np.where(known[:, None], self._prices[day % 7, quarter], mean[quarter]))
 
 
 def _mean_of_days(past: Floats) -> Floats:
@@ -248,7 +248,7 @@ def _controlled(controller: str, plant: Plant, year: Year) -> Callable[[dict[str
         return lambda *_: None
     warm_up()
     memory, policy, devices = NodeMemory(), HemsPolicy(spread_eur_per_kwh=0.0), plant.homes.devices
-    forecast = Forecast(plant.tariff, year.start_s)
+    forecast = Forecast(plant.tariff)
     foresight = Foresight(plant, year) if controller == "perfect_foresight" else None
     optimizer, day_ahead = Optimizer(Limits(PLAN_EVERY_S, threads=1)), DayAhead()
 
