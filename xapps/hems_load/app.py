@@ -55,6 +55,7 @@ class HemsLoadApp(App[HemsConfig, HemsPolicy, FleetState, FleetDecision]):
         self._commands = Commands(config, runtime.links)
         self._due: set[str] = set()
         self._published_ns: dict[tuple[str, str], int] = {}
+        self._decided: dict[str, Decision] = {}
         self._unpublished: list[tuple[str, Table]] = []
         self._unanswered: dict[str, TwinState] = {}
 
@@ -177,7 +178,9 @@ class HemsLoadApp(App[HemsConfig, HemsPolicy, FleetState, FleetDecision]):
             "ramp": policy.ramp_limit_kw_per_min is not None,
             "reserve": policy.reserve_kw > 0,
         }
-        nodes = [node for node in decision.nodes if self._is_about(reach, node.node)]
+        # Nodes report when they like: one that is not in this cycle stands as it was decided last.
+        self._decided |= {node.node: node for node in decision.nodes}
+        nodes = [node for name, node in sorted(self._decided.items()) if self._is_about(reach, name)]
         texts = [text for node in nodes for name, asked in asks.items() if asked and (text := _missed(node, name))]
         return PolicyOutcome(False, "OTHER_REASON", "; ".join(texts)) if texts else PolicyOutcome(True)
 

@@ -12,6 +12,7 @@ from ric.bus.bus import RIC_ALARMS, RIC_DECISIONS, TWIN_ACK, TWIN_DESIRED, TWIN_
 from ric.bus.record import AckStatus, decode, decode_ack
 from ric.clock import SimClock, to_ns, to_s
 from ric.columns import Table
+from ric.decision import Reason
 from ric.e2sm import grid
 from ric.errors import TwinRicError
 from ric.links import Links
@@ -21,6 +22,10 @@ from ric.schemas import GRID_SCHEMAS, IN_FORCE_SCHEMAS
 from ric.telemetry import Metrics
 from xapps.hems_load.app import HemsLoadApp
 from xapps.hems_load.config import HemsConfig
+from xapps.hems_load.decision import Decision
+from xapps.hems_load.fleet import FleetDecision
+from xapps.hems_load.policy import HemsPolicy
+from xapps.hems_load.state import NodeMemory
 
 pytestmark = pytest.mark.timeout(60)
 NODE, START_S = "00101-e2000001", 1_460_462_400.0
@@ -284,3 +289,24 @@ async def test_app_tells_the_status_of_each_groups_policy_and_whose_groups_there
         if not enforced:
             assert reason == "OTHER_REASON"
             assert f"{NODE}, homes of near: import beyond the limit by" in text
+
+
+async def test_app_policy_status_of_a_node_stands_while_other_nodes_decide():
+    async with running() as (runtime, peer, _, clock):
+        await cycle(runtime, peer, clock, 1)
+        app, policy = runtime.app, HemsPolicy(e2_node_id=NODE, import_cap_kw=5.0)
+        app._memories["other"] = NodeMemory()
+        mine, theirs = (decision_of(node, missed) for node, missed in ((NODE, 2.0), ("other", 0.0)))
+        assert app.policy_outcome(policy, mine).text == f"{NODE}: import beyond the limit by 2.0 kW, now or as planned"
+        assert not app.policy_outcome(policy, theirs).enforced
+        assert app.policy_outcome(HemsPolicy(e2_node_id="other", import_cap_kw=5.0), theirs).enforced
+        assert app.policy_outcome(policy, decision_of(NODE, 0.0)).enforced
+        assert "no decision under the policy, SOLVE_FAILED" in app.policy_outcome(policy, decision_of(NODE, None)).text
+
+
+def decision_of(node, missed_kw):
+    """A fleet decision of one node that misses its cap by so much; None for a safe action."""
+    table = Table("home_set_point", (), {}, to_ns(START_S))
+    missed = {} if missed_kw is None else {"cap": missed_kw}
+    made = Decision(node, to_ns(START_S), table, None, None, Reason("SOLVE_FAILED"), missed)
+    return FleetDecision.of((made,))

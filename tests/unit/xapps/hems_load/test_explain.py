@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 
 from xapps.hems_load.caps import capped_of
+from xapps.hems_load.horizon import Steps
 from xapps.hems_load.optimizer import Limits, Optimizer
 from xapps.hems_load.policy import HemsPolicy
 
 LINE = re.compile(r"[A-Z_]+( [a-z0-9_]+=[-+.e0-9]+)* ?: \S.*")
 DEAR_NOW = np.where(np.arange(96) < 12, 0.6, 0.1)
 NS = 10**9
+NOON_NS = 1_460_462_400 * NS
 
 
 def lines_of(state, policy=None, optimizer=None):
@@ -86,3 +88,36 @@ def test_explain_stale_home_says_that_it_is_stale(make_state):
     lines = lines_of(state)
     assert lines["node/home-0/ev"].startswith("EV_STALE_REPORT")
     assert not lines["node/home-1/ev"].startswith("EV_STALE")
+
+
+def test_explain_ev_that_the_cap_of_its_group_stopped_names_the_group(make_state):
+    state = make_state(
+        2, buy=np.where(np.arange(96) < 12, 0.1, 0.6), battery_kwh=0.0, hvac_max_kw=0.0, ev_departure_h=20.0,
+        ev_soc=0.5, ev_v2g_kw=0.0,
+    )  # fmt: skip
+    state = replace(state, groups={"street": np.array([True, False])})
+    optimizer = Optimizer(Limits(plan_every_s=3600))
+    optimizer.decide(state, HemsPolicy())
+    asks = {"street": HemsPolicy(import_cap_kw=3.0)}
+    louder = replace(state, report=dict(state.report) | {"inflexible_kw": np.array([9.0, 9.0])})
+    optimizer._standing = replace(optimizer._standing, capped=capped_of(state, HemsPolicy(), asks))
+    details = optimizer.decide(louder, HemsPolicy(), groups=asks).reason.details
+    assert details["node/home-0/ev"].startswith("EV_STOPPED_FOR_CAP")
+    assert "the homes of street together may import 3 kW" in details["node/home-0/ev"]
+    assert "node/home-1/ev" not in details, "nothing changed there"
+
+
+@pytest.mark.parametrize("minute", [0, 7, 14])
+def test_explain_ev_that_waits_says_when_by_the_clock_wherever_the_plan_begins(make_state, minute):
+    """Cheap from 15:00 to 18:00, and the plan's minutes begin anywhere in the quarter."""
+    grid, start_ns = Steps(), NOON_NS + minute * 60 * NS
+    hours = 12 + minute / 60 + grid.edges_h(start_ns)[:-1]
+    state = make_state(
+        1, grid=grid, time_ns=start_ns, buy=np.where((hours >= 15) & (hours < 18), 0.1, 0.6), pv=0.0,
+        pv_available_kw=0.0, ev_soc=0.7, ev_departure_h=12.0, battery_kwh=0.0, hvac_max_kw=0.0,
+        ev_v2g_kw=0.0,
+    )  # fmt: skip
+    optimizer = Optimizer(Limits())
+    line = optimizer.decide(state, HemsPolicy(spread_eur_per_kwh=0.0)).reason.details["node/home-0/ev"]
+    assert line.startswith("EV_WAITS")
+    assert "it charges from 15:00 on, at 0.10 EUR/kWh" in line
