@@ -10,6 +10,11 @@ Forecasts are made of past reports only: of each quarter of an hour the mean of 
 measured now. Prices are known until midnight, and from 13:00 on until the midnight after, as day-ahead markets publish
 them; beyond, the mean of the last days stands in. `--prices` takes hourly EUR/MWh in the last column (xz or plain);
 without it, and without the price data set beside the checkout, the simulator's seeded prices are used.
+
+`peak_kw` is of all homes together, in a quarter of an hour. Nothing here prices it: homes pay for energy alone, all see
+the same hours as cheap, and the small differences in view that the app gives them elsewhere are switched off, so that
+costs compare. It may well lie above that of homes without control. What a home must keep is its contract:
+`over_contract_kwh` is the energy beyond it. What a feeder must keep is for an import cap to say (`hems_fleet_cap`).
 """
 
 from __future__ import annotations
@@ -330,6 +335,7 @@ def summarise(results: dict[str, dict[str, Any]], year: Year) -> tuple[dict[str,
             "peak_kw": result["peak_kw"],
             "self_consumption": 1
             - (result["export_kwh"] + _curtailed_kwh(result)) / max(result["generated_kwh"], 1e-9),
+            "over_contract_kwh": result["over_connection_kwh"],
             "comfort_degree_h": result["comfort_degree_h"],
             "ev_shortfall_kwh": result["ev_shortfall_kwh"],
             "appliance_late_h": result["appliance_late_h"],
