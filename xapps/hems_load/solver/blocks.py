@@ -17,7 +17,6 @@ from xapps.hems_load.solver.settle import settle_home
 from xapps.hems_load.solver.starts import start
 from xapps.hems_load.solver.storages import (
     BASE_KW,
-    CURVE,
     END_COST,
     METER_DATA,
     RUN_KW,
@@ -27,7 +26,6 @@ from xapps.hems_load.solver.storages import (
     fill,
     pose_home,
     store_row,
-    varying,
 )
 
 __all__ = ["Frame", "Last", "Room", "Workspace", "kept_rows", "solve_homes"]
@@ -119,7 +117,6 @@ def _load(w: Any, at: Any, posed: Any, last: Any, first: int, lane: Any) -> None
     for t in range(0, steps, SPAN):
         span = (t, min(t + SPAN, steps))
         _spread(values, BASE_KW, w.meter, (rows.BASE, rows.METER * L), span, lane)
-        _spread(values, CURVE, w.meter, (rows.CURVE, rows.METER * L), span, lane)
         for row, begin, stride in w.moving:
             _spread(values, row, w.data, (begin, stride), span, lane)
         if last.shift >= 0:
@@ -292,7 +289,7 @@ class Frame(NamedTuple):
     def of(cls, c: Columns, devices: Devices) -> Frame:
         """For homes of `c` with such devices."""
         n, steps, boxes = devices.kind.size, c.hours.size, int(devices.at[-1])
-        places, size = _places(devices, varying(c, devices), steps)
+        places, size = _places(devices, devices.varies, steps)
         own = places[METER_DATA:]
         box_data = own[: boxes * rows.BOX_DATA].reshape(boxes, rows.BOX_DATA, 2).transpose(1, 0, 2)
         store_data = own[boxes * rows.BOX_DATA :].reshape(n, rows.STORE_DATA, 2).transpose(1, 0, 2)

@@ -45,6 +45,8 @@ class Columns(NamedTuple):
     """(T,)"""
     edges: Floats
     """(T + 1,) [h] when the steps begin, and when the last one ends."""
+    even: bool
+    """Whether all steps are of one length."""
     traits: Floats
     """(N, TRAITS)"""
     load_kw: Floats
@@ -111,7 +113,8 @@ def columns_of(problem: FleetProblem) -> Columns:
     tariff = (meter.load_kw, meter.pv_kw, meter.wind_kw, meter.buy, meter.sell, meter.export_limit_kw)
     price = problem.penalties
     parts: list[Any] = [
-        np.require(problem.hours, np.float64, ("C", "W")), np.concatenate([[0.0], np.cumsum(problem.hours)]), traits,
+        np.require(problem.hours, np.float64, ("C", "W")), np.concatenate([[0.0], np.cumsum(problem.hours)]),
+        bool(np.all(problem.hours == problem.hours[0])), traits,
         *(_series(values) for values in (*tariff, problem.fleet_price, problem.fleet_curvature)), *own,
         *_slots(problem.appliances, ("power_kw", "energy_kwh", "first", "last"), homes),
         *_slots(problem.shiftable, ("power_kw", "duration_h", "first", "last"), homes),

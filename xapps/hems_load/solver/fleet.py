@@ -176,7 +176,7 @@ def _groups(problem: FleetProblem, columns: Columns, warm: WarmStart | None, mos
 
 
 def _group(kinds: tuple[str, ...], rows: Ints, columns: Columns, warm: WarmStart | None, most_steps: int) -> _Group:
-    devices = Devices.of(kinds, columns.appliance_kw.shape[1])
+    devices = Devices.of(columns, kinds)
     numbers, steps = kept_rows(devices.kind.size), columns.hours.size
     kept = np.empty((rows.size, numbers, steps), dtype=np.float32)
     known, iterates = rows[:0], kept

@@ -121,7 +121,7 @@ def offsets(at: Any, t: int) -> tuple[int, int, int, int]:
 @inlined
 def _move_segments(w: Any, t: int, m: int, b: int, ap: Any, ad: Any, price: Any) -> tuple[Any, Any, Any, Any]:
     """The meter's segments: complementarity, balance, pull of the costs on it, weight."""
-    curve = get(w.meter, m + CURVE)
+    curve = datum(w, w.box_data, CURVE, 0, t)
     mu, balance, pull, weight = fill(w.acc, 0.0), get(w.meter, m + BASE), fill(w.acc, 0.0), fill(w.acc, 0.0)
     for j in range(SEGMENTS):
         at = b + j * BOX * L
@@ -291,7 +291,8 @@ def _correct(w: Any, at: Any, steps: int) -> None:
     for t in range(steps):
         m, b, s, p = offsets(at, t)
         o = _wide(at, t)
-        price, pull, curve = get(w.meter, m + LAMBDA), get(w.meter, m + BALANCE), get(w.meter, m + CURVE)
+        price, pull = get(w.meter, m + LAMBDA), get(w.meter, m + BALANCE)
+        curve = datum(w, w.box_data, CURVE, 0, t)
         for j in range(SEGMENTS):
             own = b + j * BOX * L
             sigma = sign(j)

@@ -18,8 +18,8 @@ L = LANES
 SEGMENTS = 4
 """Boxes of the meter's tariff: import within the contract, beyond it, export, curtailment."""
 # Rows of a step of the meter: data, then what an iteration keeps.
-METER = 5
-BASE, CURVE, LAMBDA, BALANCE, DLAMBDA = (n * L for n in range(METER))
+METER = 4
+BASE, LAMBDA, BALANCE, DLAMBDA = (n * L for n in range(METER))
 # Rows of a box: iterate (power, room above it, duals of both bounds), then what an iteration keeps.
 BOX = 10
 V, UP, ZL, ZU, RL, RU, INV_D, DV, DZL, DZU = (n * L for n in range(BOX))
@@ -32,6 +32,8 @@ STORE = 21
 # Data of the boxes and of the storages: what an iteration reads, then what only a start does (see `Workspace`).
 BOX_DATA = 3
 COST, GAIN, MOST = range(BOX_DATA)
+CURVE = GAIN
+"""Of the import segment, which fills no storage: rise of its price with its power."""
 STORE_DATA = 6
 KEEP, DRIFT, LEAST, LEAST_PRICE, LARGEST, LARGEST_PRICE = range(STORE_DATA)
 # What the filter carries from step to step, in double precision: of a storage ...

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from xapps.hems_load.solver.columns import LIMIT_KW
 from xapps.hems_load.solver.compiled import compiled, summing
 from xapps.hems_load.solver.layout import (
+    BOX_DATA,
     COST,
     DRIFT,
     GAIN,
@@ -24,6 +25,7 @@ from xapps.hems_load.solver.layout import (
     LEAST,
     LEAST_PRICE,
     MOST,
+    STORE_DATA,
 )
 from xapps.hems_load.solver.storages import (
     APPLIANCE,
@@ -62,6 +64,9 @@ CONTRACT = 4
 TOUCH_UP = 0.05
 """What of a missed target is the solver's tolerance and is made good, not a relaxation [kWh]; same for power [kW]."""
 TINY_KW = 1e-9
+OWN = STORE_DATA + 2 * BOX_DATA
+INLET, OUTLET = STORE_DATA, STORE_DATA + BOX_DATA
+"""Of `Settled.own`: after the storage's data those of its boxes; of one without an outlet the inlet's, powerless."""
 ROUNDS = 4
 """Passes over a home: what the meter eases in one step may move a bound in a later one."""
 
@@ -94,16 +99,18 @@ class Settled(NamedTuple):
     """(n, T) at the end of each step."""
     net_kw: Array
     cut_kw: Array
-    most_kw: Array
-    """(2, T) in and out."""
     price: Array
     """[EUR/kWh]"""
+    dear: Array
+    """[EUR/kW] over the step, of import beyond the contract."""
+    own: Array
+    """(n, OWN, T) data of each storage and its boxes, all steps spelt out; no power where a box is absent."""
 
     @classmethod
     def room(cls, devices: Devices, steps: int) -> Settled:
         """For a home with such devices."""
         n = devices.kind.size
-        sizes = ((n, steps), (n, steps), (steps,), (steps,), (2, steps), (steps,))
+        sizes = ((n, steps), (n, steps), (steps,), (steps,), (steps,), (steps,), (n, OWN, steps))
         return cls._make(np.zeros(size) for size in sizes)
 
 
@@ -128,40 +135,53 @@ def _discharge(discharge: float, per_out: float, after: float, low: float) -> tu
 
 
 @compiled
-def _limits(rows: Array, j: int, sides: int, most: Array) -> None:
-    """Most power in and out (2, T) of the boxes from `j` on; none where they are absent."""
-    fill(most[1], 0.0)
-    for side in range(sides):
-        own, limit = most[side], rows[box_row(j + side, MOST)]
-        for t in range(own.size):
-            own[t] = limit[t] if limit[t] > LEAST_KW else 0.0
+def _row(rows: Array, row: int, varies: bool, into: Array) -> None:
+    if varies:
+        copy(rows[row], into)
+    else:
+        fill(into, rows[row, 0])
 
 
 @compiled
-def _follow(
-    wanted: Array, most: Array, gain: Array, given: Array, own: Array, start: float, hard: bool, state: Array
-) -> None:
-    """Hold the signed power `wanted` (T,) inside `most` and the storage inside its bounds, in place; its states.
+def _spell_out(devices: Any, rows: Array, x: Any) -> None:
+    at, varies = devices.at, devices.varies
+    _row(rows, box_row(OVER, COST), varies[box_row(OVER, COST)], x.dear)
+    for i in range(devices.kind.size):
+        own, first, boxes = x.own[i], store_row(at[-1], i, 0), at[i + 1] - at[i]
+        for part in range(STORE_DATA):
+            _row(rows, first + part, varies[first + part], own[part])
+        for side in range(2):
+            first, limit = box_row(at[i] + min(side, boxes - 1), 0), own[INLET + side * BOX_DATA + MOST]
+            for part in range(BOX_DATA):
+                _row(rows, first + part, varies[first + part], own[INLET + side * BOX_DATA + part])
+            for t in range(limit.size):
+                limit[t] = limit[t] if limit[t] > LEAST_KW and side < boxes else 0.0
 
-    `gain` and `given` (T,) are what one kW in or out adds to the state, `own` (STORE_DATA, T) is the storage's.
+
+@compiled
+def _follow(wanted: Array, own: Array, start: float, hard: bool, state: Array) -> None:
+    """Hold the signed power `wanted` (T,) inside the limits and the storage inside its bounds, in place; its states.
+
+    `own` (OWN, T) is the storage's.
     """
+    most, least, gain, given = own[INLET + MOST], own[OUTLET + MOST], own[INLET + GAIN], own[OUTLET + GAIN]
     before = start
     for t in range(wanted.size):
-        power = min(max(wanted[t], -most[1, t]), most[0, t])
+        power = min(max(wanted[t], -least[t]), most[t])
         charge, discharge = max(power, 0.0), max(-power, 0.0)
         after = own[KEEP, t] * before + own[DRIFT, t] + gain[t] * charge + given[t] * discharge
         if hard:
             discharge, after = _discharge(discharge, given[t], after, own[LEAST, t])
             if discharge == 0.0:
-                charge, after = _charge(charge, most[0, t], gain[t], after, own[LEAST, t], own[LARGEST, t])
+                charge, after = _charge(charge, most[t], gain[t], after, own[LEAST, t], own[LARGEST, t])
         wanted[t], before = charge - discharge, after
         state[t] = after
 
 
 @compiled
-def _states(power: Array, gain: Array, given: Array, own: Array, start: float, state: Array) -> None:
+def _states(power: Array, own: Array, start: float, state: Array) -> None:
     """What follows from the powers, bounds or no bounds."""
-    before = start
+    before, gain, given = start, own[INLET + GAIN], own[OUTLET + GAIN]
     for t in range(power.size):
         gained = gain[t] * power[t] if power[t] > 0.0 else -given[t] * power[t]
         before = own[KEEP, t] * before + own[DRIFT, t] + gained
@@ -245,22 +265,18 @@ def _wear(power: Array, cost_in: Array, cost_out: Array) -> float:
 @compiled
 def _follow_all(devices: Any, rows: Array, ends: Array, x: Any, limit_kw: float) -> None:
     """Powers, states and net power that every device can follow."""
-    at, steps, net = devices.at, x.net_kw.size, x.net_kw
+    net = x.net_kw
     for again in range(ROUNDS):
         copy(rows[BASE_KW], net)
         for i in range(devices.kind.size):
-            j, wanted = at[i], x.wanted_kw[i]
-            _limits(rows, j, at[i + 1] - j, x.most_kw)
-            gain, given = rows[box_row(j, GAIN)], rows[box_row(at[i + 1] - 1, GAIN)]
-            own = rows[store_row(at[-1], i, 0) :]
-            _follow(wanted, x.most_kw, gain, given, own, ends[i, START], devices.hard[i], x.state[i])
-            for t in range(steps):
+            wanted = x.wanted_kw[i]
+            _follow(wanted, x.own[i], ends[i, START], devices.hard[i], x.state[i])
+            for t in range(net.size):
                 net[t] += wanted[t]
         if not _relieve(rows, net, x.wanted_kw, limit_kw, again == 0):
             return
     for i in range(devices.kind.size):
-        gain, given = rows[box_row(at[i], GAIN)], rows[box_row(at[i + 1] - 1, GAIN)]
-        _states(x.wanted_kw[i], gain, given, rows[store_row(at[-1], i, 0) :], ends[i, START], x.state[i])
+        _states(x.wanted_kw[i], x.own[i], ends[i, START], x.state[i])
 
 
 @compiled
@@ -297,9 +313,9 @@ def _write(c: Any, devices: Any, h: int, rows: Array, x: Any, plans: Any) -> Non
             copy(x.wanted_kw[first + slot], slots[slot])
         else:
             fill(slots[slot], 0.0)
-    price, dearer = columns[PRICE, h], rows[box_row(OVER, COST)]
+    price = columns[PRICE, h]
     for t in range(net.size):
-        dearest = dearer[t] / c.hours[t]
+        dearest = x.dear[t] / c.hours[t]
         price[t] = min(max(x.price[t], -dearest), dearest)
     for t in range(net.size):
         plans.price[h, t] = price[t]
@@ -312,17 +328,18 @@ def settle_home(c: Any, devices: Any, h: int, rows: Array, ends: Array, x: Any, 
     `x` is a `Settled` with `wanted_kw` and `price`. A price is held to that of import beyond the contract, at which one
     more kWh can always be had: where nothing may flow the solver's multiplier is any number.
     """
-    limit_kw, costs, at = c.traits[h, LIMIT_KW], plans.costs[h], devices.at
+    limit_kw, costs = c.traits[h, LIMIT_KW], plans.costs[h]
+    _spell_out(devices, rows, x)
     _follow_all(devices, rows, ends, x, limit_kw)
     _curtail(rows, x.net_kw, x.cut_kw)
     energy, over = _energy(c.hours, x.net_kw, rows[BUY], rows[SELL], limit_kw)
-    costs[:] = 0.0
+    fill(costs, 0.0)
     costs[ENERGY], costs[PENALTY], plans.relaxed[CONTRACT, h] = energy, c.over * over, over
     for i in range(devices.kind.size):
-        own, state, hard = rows[store_row(at[-1], i, 0) :], x.state[i], devices.hard[i]
+        own, state, hard = x.own[i], x.state[i], devices.hard[i]
         costs[PENALTY if hard else DISCOMFORT] += _outside(state, own)
         plans.relaxed[devices.kind[i], h] += _amount(state, own, c.hours, hard)
-        costs[WEAR] += _wear(x.wanted_kw[i], rows[box_row(at[i], COST)], rows[box_row(at[i + 1] - 1, COST)])
+        costs[WEAR] += _wear(x.wanted_kw[i], own[INLET + COST], own[OUTLET + COST])
         costs[END] -= ends[i, END_COST] * state[-1]
     _write(c, devices, h, rows, x, plans)
 

@@ -18,6 +18,7 @@ from xapps.hems_load.solver.compiled import compiled, spliced
 from xapps.hems_load.solver.layout import (
     BOX_DATA,
     COST,
+    CURVE,
     DRIFT,
     GAIN,
     KEEP,
@@ -31,7 +32,7 @@ from xapps.hems_load.solver.layout import (
 )
 from xapps.hems_load.solver.runs import add_run
 
-__all__ = ["Devices", "Posed", "box_row", "copy", "fill", "place_load", "pose_home", "store_row", "varying"]
+__all__ = ["Devices", "Posed", "box_row", "copy", "fill", "place_load", "pose_home", "store_row"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -50,9 +51,9 @@ PRICE_GAP = 1e-4
 NO_KWH = -1.0
 """A bound that never binds an appliance."""
 # Rows of the meter in a posed home: load less generation, what may be curtailed and the wind's part of it, tariffs
-# without the fleet's price, most export, rise of the import's price, load of the runs.
-METER_DATA = 8
-BASE_KW, GENERATED_KW, WIND_KW, BUY, SELL, EXPORT_KW, CURVE, RUN_KW = range(METER_DATA)
+# without the fleet's price, most export, load of the runs.
+METER_DATA = 7
+BASE_KW, GENERATED_KW, WIND_KW, BUY, SELL, EXPORT_KW, RUN_KW = range(METER_DATA)
 START, END_COST = range(2)
 
 
@@ -67,16 +68,20 @@ class Devices(NamedTuple):
     """(n + 1,) first box of each storage, inlet before outlet; the last entry is the number of boxes."""
     hard: NDArray[np.bool_]
     """(n,) whether the bounds are the device's own (battery, EV, appliance), not a wish (room)."""
+    varies: NDArray[np.bool_]
+    """(rows,) whether a row of a posed home differs from step to step; where not, its first step holds for all."""
 
     @classmethod
-    def of(cls, kinds: tuple[str, ...], appliances: int) -> Devices:
-        """Of homes with `kinds` of devices, and so many appliances where these are among them."""
+    def of(cls, c: Columns, kinds: tuple[str, ...]) -> Devices:
+        """Of homes with `kinds` of devices; where appliances are among them, of as many as `c` has."""
+        appliances = c.appliance_kw.shape[1]
         own = [(NAMES.index(name), 0) for name in kinds if name != "appliances"]
         own += [(APPLIANCE, slot) for slot in range(appliances if "appliances" in kinds else 0)]
         kind = np.array([code for code, _ in own], dtype=np.int64)
         sides = np.where(kind <= EV, 2, 1)
         at = SEGMENTS + np.concatenate([[0], np.cumsum(sides)])
-        return cls(kind, np.array([slot for _, slot in own], dtype=np.int64), at.astype(np.int64), kind != PUMP)
+        slot, at = np.array([slot for _, slot in own], dtype=np.int64), at.astype(np.int64)
+        return cls(kind, slot, at, kind != PUMP, _varying(c, kind, at))
 
 
 class Posed(NamedTuple):
@@ -107,20 +112,21 @@ def store_row(boxes: int, i: int, part: int) -> int:
     return METER_DATA + boxes * BOX_DATA + i * STORE_DATA + part
 
 
-def varying(c: Columns, devices: Devices) -> NDArray[np.bool_]:
+def _varying(c: Columns, kinds: Ints, at: Ints) -> NDArray[np.bool_]:
     """(rows,) which rows of a posed home differ from step to step."""
-    uneven = bool(np.any(c.hours != c.hours[0]))
+    uneven = not c.even
 
     def moves(*series: Floats) -> bool:
         return any(values.shape[1] > 1 for values in series)
 
-    boxes = int(devices.at[-1])
-    result = np.zeros(METER_DATA + boxes * BOX_DATA + devices.kind.size * STORE_DATA, dtype=np.bool_)
+    boxes = int(at[-1])
+    result = np.zeros(METER_DATA + boxes * BOX_DATA + kinds.size * STORE_DATA, dtype=np.bool_)
     result[:METER_DATA] = True
     dear, cheap = uneven or moves(c.buy, c.price), uneven or moves(c.sell, c.buy, c.price)
     limits = (False, False, moves(c.export_kw), moves(c.pv_kw, c.wind_kw))
     for j, (tariff, limit) in enumerate(zip((dear, dear, cheap, uneven), limits, strict=True)):
         result[box_row(j, COST)], result[box_row(j, MOST)] = tariff, limit
+    result[box_row(IMPORT, CURVE)] = uneven or moves(c.curvature)
     # Of each kind of storage: most power and gain of its boxes; keep, drift, lower bound and price, upper and price.
     discomfort = uneven or moves(c.discomfort)
     by_kind = {
@@ -132,9 +138,9 @@ def varying(c: Columns, devices: Devices) -> NDArray[np.bool_]:
         ),
         APPLIANCE: ((True, uneven), (False, False, True, True, False, False)),
     }
-    for i, kind in enumerate(devices.kind.tolist()):
+    for i, kind in enumerate(kinds.tolist()):
         (most, gain), of_store = by_kind[kind]
-        for j in range(int(devices.at[i]), int(devices.at[i + 1])):
+        for j in range(int(at[i]), int(at[i + 1])):
             result[box_row(j, COST)] = uneven
             result[box_row(j, GAIN)], result[box_row(j, MOST)] = gain, most
         for part, moving in enumerate(of_store):
@@ -168,9 +174,24 @@ def _copy(series: Floats, home: int, into: Floats) -> None:
 
 
 @compiled
+def _copy_moving(series: Floats, home: int, into: Floats) -> None:
+    """The `home`'s row of a series; where it is the same in all steps, to the first alone."""
+    own = series[home if series.shape[0] > 1 else 0]
+    for t in range(own.size):
+        into[t] = own[t]
+
+
+@compiled
 def _times(values: Floats, factor: float, into: Floats) -> None:
     for t in range(into.size):
         into[t] = factor * values[t]
+
+
+@compiled
+def _per_hour(c: Any, number: float, into: Floats) -> None:
+    """What `number` per hour is in each step; where these are even, in the first alone."""
+    for t in range(1 if c.even else into.size):
+        into[t] = c.hours[t] * number
 
 
 @compiled
@@ -195,9 +216,8 @@ def _pose_meter(c: Any, h: int, rows: Floats) -> None:
     for t in range(base.size):
         sell[t] = min(sell[t], rows[BUY, t] - PRICE_GAP)
     _copy(c.export_kw, h, rows[EXPORT_KW])
-    _copy(c.curvature, h, rows[CURVE])
     limit = max(c.traits[h, of.LIMIT_KW], LEAST_KW)
-    price = rows[box_row(IMPORT, GAIN)]  # of no use there
+    price = rows[box_row(OVER, GAIN)]  # of no use there
     _copy(c.price, h, price)
     dear, dearer, sale = rows[box_row(IMPORT, COST)], rows[box_row(OVER, COST)], rows[box_row(EXPORT, COST)]
     for t in range(base.size):
@@ -206,11 +226,13 @@ def _pose_meter(c: Any, h: int, rows: Floats) -> None:
         dearer[t] = dear[t] + c.hours[t] * c.over
     for t in range(base.size):
         sale[t] = -c.hours[t] * (sell[t] + price[t])
-    for t in range(base.size):
-        rows[CURVE, t] *= c.hours[t]
-    _times(c.hours, CURTAIL_EUR_PER_KWH, rows[box_row(CURTAIL, COST)])
-    fill(rows[box_row(IMPORT, MOST)], limit)
-    fill(rows[box_row(OVER, MOST)], MOST_OVER_KW)
+    curve = rows[box_row(IMPORT, CURVE)]
+    _copy_moving(c.curvature, h, curve)
+    for t in range(c.curvature.shape[1]):
+        curve[t] *= c.hours[t]
+    _per_hour(c, CURTAIL_EUR_PER_KWH, rows[box_row(CURTAIL, COST)])
+    rows[box_row(IMPORT, MOST), 0] = limit
+    rows[box_row(OVER, MOST), 0] = MOST_OVER_KW
     sold, cut = rows[box_row(EXPORT, MOST)], rows[box_row(CURTAIL, MOST)]
     for t in range(base.size):
         sold[t] = max(rows[EXPORT_KW, t], LEAST_KW)
@@ -219,29 +241,29 @@ def _pose_meter(c: Any, h: int, rows: Floats) -> None:
 
 
 @compiled
-def _pose_box(hours: Floats, j: int, rows: Floats, most: float, cost: float, gain: float) -> None:
+def _pose_box(c: Any, j: int, rows: Floats, most: float, cost: float, gain: float) -> None:
     """A box whose limit, cost per kWh and gain per kWh are the same in all steps."""
-    _times(hours, cost, rows[box_row(j, COST)])
-    _times(hours, gain, rows[box_row(j, GAIN)])
-    fill(rows[box_row(j, MOST)], max(most, LEAST_KW))
+    _per_hour(c, cost, rows[box_row(j, COST)])
+    _per_hour(c, gain, rows[box_row(j, GAIN)])
+    rows[box_row(j, MOST), 0] = max(most, LEAST_KW)
 
 
 @compiled
 def _pose_bounds(rows: Floats, first: int, low: float, price_low: float, high: float, price_high: float) -> None:
     """A storage that keeps all it holds, with bounds the same in all steps; `first` is its first row."""
-    fill(rows[first + KEEP], 1.0)
-    fill(rows[first + DRIFT], 0.0)
-    fill(rows[first + LEAST], low)
-    fill(rows[first + LEAST_PRICE], price_low)
-    fill(rows[first + LARGEST], high)
-    fill(rows[first + LARGEST_PRICE], price_high)
+    rows[first + KEEP, 0] = 1.0
+    rows[first + DRIFT, 0] = 0.0
+    rows[first + LEAST, 0] = low
+    rows[first + LEAST_PRICE, 0] = price_low
+    rows[first + LARGEST, 0] = high
+    rows[first + LARGEST_PRICE, 0] = price_high
 
 
 @compiled
 def _pose_battery(c: Any, h: int, rows: Floats, ends: Floats, j: int, first: int) -> None:
     b = c.traits[h]
-    _pose_box(c.hours, j, rows, b[of.BATTERY_IN_KW], b[of.BATTERY_WEAR], b[of.BATTERY_IN])
-    _pose_box(c.hours, j + 1, rows, b[of.BATTERY_OUT_KW], b[of.BATTERY_WEAR], -1.0 / b[of.BATTERY_OUT])
+    _pose_box(c, j, rows, b[of.BATTERY_IN_KW], b[of.BATTERY_WEAR], b[of.BATTERY_IN])
+    _pose_box(c, j + 1, rows, b[of.BATTERY_OUT_KW], b[of.BATTERY_WEAR], -1.0 / b[of.BATTERY_OUT])
     low = min(b[of.BATTERY_FLOOR], b[of.BATTERY_NOW])
     _pose_bounds(rows, first, low, c.bound, b[of.BATTERY_MOST], c.bound)
     ends[START], ends[END_COST] = b[of.BATTERY_NOW], -b[of.BATTERY_END]
@@ -254,8 +276,8 @@ def _pose_ev(c: Any, h: int, rows: Floats, ends: Floats, j: int, first: int) -> 
     The floor is one that holds whatever is done: what cannot be reached, or what driving takes, is no relaxation.
     """
     ev = c.traits[h]
-    _pose_box(c.hours, j, rows, 0.0, 0.0, ev[of.EV_IN])
-    _pose_box(c.hours, j + 1, rows, 0.0, ev[of.EV_WEAR], -1.0 / ev[of.EV_OUT])
+    _pose_box(c, j, rows, 0.0, 0.0, ev[of.EV_IN])
+    _pose_box(c, j + 1, rows, 0.0, ev[of.EV_WEAR], -1.0 / ev[of.EV_OUT])
     _pose_bounds(rows, first, 0.0, c.bound, ev[of.EV_MOST], c.bound)
     ends[START], ends[END_COST] = ev[of.EV_NOW], -ev[of.EV_END]
     charge, discharge = rows[box_row(j, MOST)], rows[box_row(j + 1, MOST)]
@@ -263,6 +285,7 @@ def _pose_ev(c: Any, h: int, rows: Floats, ends: Floats, j: int, first: int) -> 
     _copy(c.here, h, charge)
     _copy(c.trip_kwh, h, drift)
     _copy(c.floor_kwh, h, low)
+    fill(rho, c.bound)
     wanted = c.target_kwh[h if c.target_kwh.shape[0] > 1 else 0]
     stored, capacity, reach, idle = ev[of.EV_IN_KW] * ev[of.EV_IN], ev[of.EV_MOST], ev[of.EV_NOW], ev[of.EV_NOW]
     for t in range(low.size):
@@ -282,17 +305,21 @@ def _pose_ev(c: Any, h: int, rows: Floats, ends: Floats, j: int, first: int) -> 
 
 @compiled
 def _pose_pump(c: Any, h: int, rows: Floats, ends: Floats, j: int, first: int) -> None:
-    _pose_box(c.hours, j, rows, c.traits[h, of.PUMP_KW], 0.0, 0.0)
-    _copy(c.warm_c_per_kw, h, rows[box_row(j, GAIN)])
-    _copy(c.left, h, rows[first + KEEP])
-    _copy(c.drift_c, h, rows[first + DRIFT])
-    _copy(c.low_c, h, rows[first + LEAST])
-    _copy(c.high_c, h, rows[first + LARGEST])
+    _pose_box(c, j, rows, c.traits[h, of.PUMP_KW], 0.0, 0.0)
+    _copy_moving(c.warm_c_per_kw, h, rows[box_row(j, GAIN)])
+    _copy_moving(c.left, h, rows[first + KEEP])
+    _copy_moving(c.drift_c, h, rows[first + DRIFT])
+    _copy_moving(c.low_c, h, rows[first + LEAST])
+    _copy_moving(c.high_c, h, rows[first + LARGEST])
     price = rows[first + LEAST_PRICE]
-    _copy(c.discomfort, h, price)
-    for t in range(price.size):
-        price[t] *= c.hours[t]
-    copy(price, rows[first + LARGEST_PRICE])
+    if c.even and c.discomfort.shape[1] == 1:
+        price[0] = c.hours[0] * c.discomfort[h if c.discomfort.shape[0] > 1 else 0, 0]
+        rows[first + LARGEST_PRICE, 0] = price[0]
+    else:
+        _copy(c.discomfort, h, price)
+        for t in range(price.size):
+            price[t] *= c.hours[t]
+        copy(price, rows[first + LARGEST_PRICE])
     ends[START], ends[END_COST] = c.traits[h, of.PUMP_NOW], -c.traits[h, of.PUMP_END]
 
 
@@ -300,16 +327,20 @@ def _pose_pump(c: Any, h: int, rows: Floats, ends: Floats, j: int, first: int) -
 def _pose_appliance(c: Any, h: int, slot: int, rows: Floats, ends: Floats, j: int, first: int) -> None:
     power, energy = c.appliance_kw[h, slot], c.appliance_kwh[h, slot]
     begin, end = c.appliance_first[h, slot], min(c.appliance_last[h, slot], c.hours.size - 1)
-    _pose_box(c.hours, j, rows, 0.0, 0.0, 1.0)
+    _pose_box(c, j, rows, 0.0, 0.0, 1.0)
     ends[START], ends[END_COST] = 0.0, 0.0
+    most, low, rho = rows[box_row(j, MOST)], rows[first + LEAST], rows[first + LEAST_PRICE]
+    fill(most, LEAST_KW)
+    fill(low, NO_KWH)
+    fill(rho, 1.0)
     if power <= 0.0 or energy <= 0.0:
         _pose_bounds(rows, first, NO_KWH, 1.0, 1.0, c.bound)
         return
     _pose_bounds(rows, first, NO_KWH, 1.0, energy, c.bound)
     for t in range(max(begin, 0), end + 1):
-        rows[box_row(j, MOST), t] = max(power, LEAST_KW)
+        most[t] = max(power, LEAST_KW)
     if end >= 0:
-        rows[first + LEAST, end], rows[first + LEAST_PRICE, end] = energy, c.appliance_short
+        low[end], rho[end] = energy, c.appliance_short
 
 
 @compiled

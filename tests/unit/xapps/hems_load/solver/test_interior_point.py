@@ -8,7 +8,7 @@ from xapps.hems_load.solver import layout as rows
 from xapps.hems_load.solver.blocks import Frame, Last, Room, kept_rows, solve_homes
 from xapps.hems_load.solver.columns import columns_of
 from xapps.hems_load.solver.settle import Plans, Settled
-from xapps.hems_load.solver.storages import BASE_KW, START, Devices, Posed, box_row, pose_home, store_row, varying
+from xapps.hems_load.solver.storages import BASE_KW, START, Devices, Posed, box_row, pose_home, store_row
 
 ALL = ("battery", "ev", "heat_pump", "appliances")
 
@@ -17,7 +17,7 @@ def solved(problem, gap_eur):
     """Columns, devices, workspace, plans of homes that are taken to have all kinds of devices, without runs."""
     c = columns_of(problem)._replace(run_kw=np.zeros((problem.homes, 0)))
     homes, steps, slots = problem.homes, problem.steps, c.appliance_kw.shape[1]
-    devices = Devices.of(ALL, slots)
+    devices = Devices.of(c, ALL)
     frame = Frame.of(c, devices)
     work = Room([frame]).workspace(frame)
     plans = Plans(
@@ -37,7 +37,7 @@ def posed_homes(c, devices, homes):
     posed = Posed.room(homes, devices, c.hours.size)
     for home in range(homes):
         pose_home(c, devices, home, posed.rows[home], posed.ends[home])
-    return np.where(varying(c, devices)[:, None], posed.rows, posed.rows[:, :, :1]), posed.ends
+    return np.where(devices.varies[:, None], posed.rows, posed.rows[:, :, :1]), posed.ends
 
 
 @pytest.mark.parametrize("gap_eur", [1e-3, 0.1])
