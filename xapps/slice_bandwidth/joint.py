@@ -82,7 +82,7 @@ def foresee_nodes(seen: Observation, loads: tuple[Floats, Floats], limits: Limit
     """Outlook of M nodes under `loads` (S, M, 3) each, as :func:`forecast.foresee` makes it, with volumes let through.
 
     `seen`, `limits` (M, ...); all nodes have one period. What a split costs a node by itself is as
-    `predict_and_enumerate` reckons it, moves included.
+    `predict_and_enumerate` reckons it, moves included, and :data:`joint_kernels.LOSS_PRICE` of what overflows.
     """
     number, count = len(seen.slots), CALENDAR_SLOTS + 1
     period_s = float(seen.period_s[0])
@@ -96,7 +96,7 @@ def foresee_nodes(seen: Observation, loads: tuple[Floats, Floats], limits: Limit
     mean = np.tensordot(MASSES, alone, (0, 1))[:, None]
     both = np.stack([alone, mean + TOGETHER * (alone - mean)])
     kernels.foreseen_on_link(both, _whole(seen.queue_mbit, number, 3), LENGTHS * period_s, terms, link, out)
-    expected = np.tensordot(_weights(), out.cost, 2)
+    expected = np.tensordot(_weights(), out.cost + out.loss_cost, 2)
     moves = moved_slots(seen.slots[:, None], SPLITS) * np.broadcast_to(limits.slot_move_cost, number)[:, None]
     return Together(out, terms, period_s, sum_over_slices(np.swapaxes(expected, 1, 2)) + MOVE_SHARE * moves)
 

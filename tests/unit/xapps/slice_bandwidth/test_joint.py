@@ -58,8 +58,14 @@ def cost(link, nodes, slots, mask):
 
 def test_foresee_nodes_prices_a_split_as_predict_and_enumerate_does():
     seen = observed([(8e3, 4e3, 30e3), (30e3, 4e3, 9e3)], queue=(3, 0, 40))
-    nodes, alone, mask = together(seen)
+    endless = replace(seen, link=replace(seen.link, buffer_mbit=np.full((2, 3), 1e9)))
+    nodes, alone, mask = together(endless)
     assert nodes.own[mask] == pytest.approx(alone[mask])
+    # What a real buffer would drop is priced besides.
+    nodes, alone, mask = together(seen)
+    dearer = nodes.own[mask] - alone[mask]
+    assert dearer.min() > -1e-9
+    assert dearer.max() > 0.1
 
 
 def test_settled_nobody_waits_and_every_choice_stays():

@@ -25,7 +25,12 @@ def drawn(seed):
     link = Carried(
         generator.uniform(0, 50, 3), 30_000.0, 800.0, np.array([0.1, 0.2]), np.full((SCENARIOS, STAGES), 1 / 6)
     )
-    return Foreseen(delay, jitter, cost, passed), terms, link, generator.integers(0, COUNTS, (NODES, 3))
+    return (
+        Foreseen(delay, jitter, cost, np.zeros(shape), passed),
+        terms,
+        link,
+        generator.integers(0, COUNTS, (NODES, 3)),
+    )
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -43,6 +48,14 @@ def test_sum_added_against_the_waits_of_each_node(seed):
 
 
 def test_pass_what_fits_an_empty_link_leaves_nothing_behind():
-    mean, variance, left = (np.empty(3) for _ in range(3))
-    kernels._pass(np.array([1e3, 1e3, 999.0]), np.zeros(3), (30_000.0, 0.1, 800.0), mean, variance, left)
-    assert not np.concatenate([mean, variance, left]).any()
+    wait, left = np.ones((3, 3)), np.ones(3)
+    kernels._pass(np.array([1e3, 1e3, 999.0]), np.zeros(3), (30_000.0, 0.1, 800.0), wait, left)
+    assert not wait.any()
+    assert not left.any()
+
+
+def test_pass_share_lost_is_what_found_no_room():
+    wait, left = np.ones((3, 3)), np.ones(3)
+    kernels._pass(np.array([1e3, 2e3, 4e3]), np.zeros(3), (30_000.0, 0.1, 1_000.0), wait, left)
+    assert left == pytest.approx([0, 0, 1_000])
+    assert wait[2] == pytest.approx([0, 0, 3_000 / 4_000])
