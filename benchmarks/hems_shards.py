@@ -22,6 +22,7 @@ from benchmarks.machine import describe_machine, parser, write_result
 from xapps.hems_load.fleet_problem import FleetPlan
 from xapps.hems_load.shards import Host, LocalHost, RayHost, SharedFleet
 from xapps.hems_load.solver import Effort, solve_fleet, warm_up
+from xapps.hems_load.solver.teams import TEAMS
 
 Floats = NDArray[np.float64]
 
@@ -80,7 +81,7 @@ def main() -> None:
 
         ray.init(num_cpus=options.shards, include_dashboard=False, log_to_driver=False)
     kind = LocalHost if options.in_process else RayHost
-    hosts = [Counted(kind(Effort(threads=1))) for _ in range(options.shards)]
+    hosts = [Counted(kind(Effort(threads=1), max(TEAMS // options.shards, 1))) for _ in range(options.shards)]
     ours = run(hosts, options.homes)
     one = run([LocalHost(Effort(threads=options.shards))], options.homes)
     figures = {

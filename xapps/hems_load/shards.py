@@ -18,6 +18,7 @@ from xapps.hems_load.fleet_problem import FleetPlan, FleetProblem
 from xapps.hems_load.solver import Effort, WarmStart, warm_up
 from xapps.hems_load.solver.coordination import Call, LocalShard, Outcome, Shard, coordinate_shards
 from xapps.hems_load.solver.master import Answers, Mix
+from xapps.hems_load.solver.teams import TEAMS
 
 __all__ = ["Host", "LocalHost", "RayHost", "SharedFleet"]
 
@@ -37,17 +38,17 @@ class Host(Shard, Protocol):
 
 
 class LocalHost:
-    """A `Host` in this process."""
+    """A `Host` in this process; `teams` is the most that its homes mix in: TEAMS over the number of shards."""
 
-    def __init__(self, effort: Effort) -> None:
-        self._effort = effort
+    def __init__(self, effort: Effort, teams: int = TEAMS) -> None:
+        self._effort, self._teams = effort, teams
         self._shard: LocalShard | None = None
         self._warm: WarmStart | None = None
         warm_up()
 
     def pose(self, problem: FleetProblem, shift_steps: int) -> None:
         """As in `Host`."""
-        self._shard = LocalShard(problem, self._warm, shift_steps=shift_steps, effort=self._effort)
+        self._shard = LocalShard(problem, self._warm, shift_steps=shift_steps, effort=self._effort, teams=self._teams)
 
     @property
     def _posed(self) -> LocalShard:
@@ -78,11 +79,11 @@ class LocalHost:
 class RayHost:
     """A `Host` in a Ray actor, which takes as many processors as its effort has threads."""
 
-    def __init__(self, effort: Effort) -> None:
+    def __init__(self, effort: Effort, teams: int = TEAMS) -> None:
         import ray
 
         self._get, self._failed = ray.get, ray.exceptions.RayTaskError
-        self._actor = ray.remote(LocalHost).options(num_cpus=effort.threads).remote(effort)
+        self._actor = ray.remote(LocalHost).options(num_cpus=effort.threads).remote(effort, teams)
 
     def _ask(self, method: str, *arguments: Any) -> Any:
         try:

@@ -55,7 +55,7 @@ def cycles(fleet):
 
 def test_shards_in_two_ray_actors_plan_as_those_of_one_process(cluster):
     (here, cap, problem), (there, _, _) = (
-        cycles(SharedFleet([kind(EFFORT), kind(EFFORT)])) for kind in (LocalHost, RayHost)
+        cycles(SharedFleet([kind(EFFORT, 24), kind(EFFORT, 24)])) for kind in (LocalHost, RayHost)
     )
     for (mine, own_plans), (theirs, their_plans) in zip(here, there, strict=True):
         np.testing.assert_allclose(theirs.price, mine.price, atol=1e-9)

@@ -174,12 +174,16 @@ def coordinate_shards(
 
 
 class LocalShard:
-    """A shard of this process. `warm` is the last solution of the same homes, begun `shift_steps` earlier."""
+    """A shard of this process. `warm` is the last solution of the same homes, begun `shift_steps` earlier.
+
+    `teams`: most teams that its homes mix in. The master's work grows faster than all shards' teams do.
+    """
 
     def __init__(
-        self, problem: FleetProblem, warm: WarmStart | None = None, *, shift_steps: int = 0, effort: Effort
-    ) -> None:
-        self._problem, self._effort = replace(problem, fleet_price=None), effort
+        self, problem: FleetProblem, warm: WarmStart | None = None, *, shift_steps: int = 0, effort: Effort,
+        teams: int = TEAMS,
+    ) -> None:  # fmt: skip
+        self._problem, self._effort, self._teams = replace(problem, fleet_price=None), effort, teams
         self._start, self._shift = warm, shift_steps
         self._answer_starts: tuple[WarmStart, ...] = () if warm is None else warm.answers
         self._plans: list[FleetPlan] = []
@@ -206,7 +210,7 @@ class LocalShard:
         elif price is not None and last is not None:
             self._answer(price, self._gifts.price(last.share_price[self._team]) if len(self._plans) > 2 else 0.0)
         # The master evens teams; where a team is many homes, these are evened inside it.
-        many = price is None and self._problem.homes > 2 * TEAMS
+        many = price is None and self._problem.homes > 2 * self._teams
         if many and self._mixture is not None:
             self._mixture = self._gifts.levelled(self._mixture, self._plans)
         return self._answers(call, self._gifts, few=many)
@@ -247,7 +251,7 @@ class LocalShard:
         plans, mixture = self._plans, self._mixture
         share = [gifts.share(plan) for plan in plans]
         given = share[-1] if mixture is None else blended(share, mixture)
-        self._team, teams = form_teams(plans[0], given, gifts.able)
+        self._team, teams = form_teams(plans[0], given, gifts.able, self._teams)
 
         def sums(parts: list[Floats]) -> Floats:
             single = [by_team(part, self._team, teams) for part in (parts[:2] if few else parts)]

@@ -22,15 +22,16 @@ BINS = 8
 """Parts of all homes, by what they give on an occasion, that are told apart when teams are formed."""
 
 
-def form_teams(free: FleetPlan, share: Floats, able: Bools) -> tuple[Ints, int]:
-    """(N,) team of each home, and how many teams there are: homes that give alike, import most at the same time, and
-    charge and heat alike are together. `share` (N, B) of what they give so far, `able` (N, B) of who can.
+def form_teams(free: FleetPlan, share: Floats, able: Bools, most: int = TEAMS) -> tuple[Ints, int]:
+    """(N,) team of each home, and how many teams there are, `most` or fewer: homes that give alike, import most at the
+    same time, and charge and heat alike are together. `share` (N, B) of what they give so far, `able` (N, B) of who
+    can.
     """
     homes = free.net_kw.shape[0]
     kind = (np.abs(free.ev_kw).max(axis=1) > 0) + 2 * (np.abs(free.battery_kw).max(axis=1) > 0) + 4 * able.any(axis=1)
     alike = [_ranked(given) for given in share.T]
     order = np.lexsort((free.net_kw.max(axis=1), free.net_kw.argmax(axis=1), *alike, kind))
-    team, teams = np.empty(homes, dtype=np.int64), min(TEAMS, homes)
+    team, teams = np.empty(homes, dtype=np.int64), min(most, homes)
     team[order] = np.arange(homes) * teams // homes
     return team, teams
 
