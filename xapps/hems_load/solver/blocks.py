@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +11,6 @@ from numpy.typing import NDArray
 
 from xapps.hems_load.solver import interior_point as ip
 from xapps.hems_load.solver import layout as rows
-from xapps.hems_load.solver.columns import Columns
 from xapps.hems_load.solver.compiled import compiled, inlined
 from xapps.hems_load.solver.runs import add_run, cheapest_start, smear_run
 from xapps.hems_load.solver.settle import settle_home
@@ -22,6 +22,7 @@ from xapps.hems_load.solver.storages import (
     RUN_KW,
     START,
     Devices,
+    Posed,
     box_row,
     fill,
     pose_home,
@@ -284,26 +285,32 @@ class Frame(NamedTuple):
     """Sizes of the arrays of single precision: meter, boxes, stores, acc, data."""
     doubles: tuple[int, ...]
     """Of double precision: wide, x, scratch, column."""
+    steps: int
+    """T."""
 
     @classmethod
-    def of(cls, c: Columns, devices: Devices) -> Frame:
-        """For homes of `c` with such devices."""
-        n, steps, boxes = devices.kind.size, c.hours.size, int(devices.at[-1])
-        places, size = _places(devices, devices.varies, steps)
-        own = places[METER_DATA:]
-        box_data = own[: boxes * rows.BOX_DATA].reshape(boxes, rows.BOX_DATA, 2).transpose(1, 0, 2)
-        store_data = own[boxes * rows.BOX_DATA :].reshape(n, rows.STORE_DATA, 2).transpose(1, 0, 2)
-        row = METER_DATA + np.arange(len(own))
-        same, moving = own[:, 1] == 0, own[:, 1] > 0
-        single = (steps * rows.METER, steps * boxes * rows.BOX, (steps + 2) * n * rows.STORE, rows.ACC)
-        double = (
-            (steps + 2) * (n * rows.WIDE + rows.WIDE_METER), (steps + 1) * rows.triangle(n), n * rows.SCRATCH, n,
-        )  # fmt: skip
-        return cls(
-            np.ascontiguousarray(box_data), np.ascontiguousarray(store_data),
-            np.column_stack([row[same], own[same, 0]]), np.column_stack([row[moving], own[moving]]),
-            (*(count * L for count in single), size), tuple(count * L for count in double),
-        )  # fmt: skip
+    def of(cls, devices: Devices, steps: int) -> Frame:
+        """For homes with such devices."""
+        return _frame(devices.kind.size, int(devices.at[-1]), devices.varies.tobytes(), steps)
+
+
+@lru_cache(maxsize=256)
+def _frame(n: int, boxes: int, varies: bytes, steps: int) -> Frame:
+    places, size = _places(n, boxes, np.frombuffer(varies, dtype=np.bool_), steps)
+    own = places[METER_DATA:]
+    box_data = own[: boxes * rows.BOX_DATA].reshape(boxes, rows.BOX_DATA, 2).transpose(1, 0, 2)
+    store_data = own[boxes * rows.BOX_DATA :].reshape(n, rows.STORE_DATA, 2).transpose(1, 0, 2)
+    row = METER_DATA + np.arange(len(own))
+    same, moving = own[:, 1] == 0, own[:, 1] > 0
+    single = (steps * rows.METER, steps * boxes * rows.BOX, (steps + 2) * n * rows.STORE, rows.ACC)
+    double = (
+        (steps + 2) * (n * rows.WIDE + rows.WIDE_METER), (steps + 1) * rows.triangle(n), n * rows.SCRATCH, n,
+    )  # fmt: skip
+    return Frame(
+        np.ascontiguousarray(box_data), np.ascontiguousarray(store_data),
+        np.column_stack([row[same], own[same, 0]]), np.column_stack([row[moving], own[moving]]),
+        (*(count * L for count in single), size), tuple(count * L for count in double), steps,
+    )  # fmt: skip
 
 
 class Workspace(NamedTuple):
@@ -336,6 +343,13 @@ class Room:
     def __init__(self, frames: Sequence[Frame]) -> None:
         self._single = _aligned(max((sum(frame.singles) for frame in frames), default=0), np.float32)
         self._double = _aligned(max((sum(frame.doubles) for frame in frames), default=0), np.float64)
+        data = (len(frame.same) + len(frame.moving) + METER_DATA for frame in frames)
+        self._posed = _aligned(max(data, default=0) * L * max((frame.steps for frame in frames), default=0), np.float64)
+
+    def posed(self, devices: Devices, steps: int) -> Posed:
+        """Room for a posed home in each lane; ends the life of the last one."""
+        shape = (L, devices.varies.size, steps)
+        return Posed(self._posed[: L * devices.varies.size * steps].reshape(shape), np.zeros((L, devices.kind.size, 2)))
 
     def workspace(self, frame: Frame) -> Workspace:
         """An empty one laid out as in `frame`; ends the life of the last one."""
@@ -348,16 +362,15 @@ class Room:
         return Workspace._make([*parts, frame.box_data, frame.store_data, frame.same, frame.moving, *lanes])
 
 
-def _places(devices: Devices, moves: Any, steps: int) -> tuple[Any, int]:
+def _places(n: int, boxes: int, moves: Any, steps: int) -> tuple[Any, int]:
     """Where the rows of a posed home are in the data: begin and distance of its steps, 0 where all agree; the size.
 
     The same in all steps first, then what an iteration reads, then what only starts read.
     """
-    boxes = int(devices.at[-1])
     hot = np.zeros(moves.size, dtype=np.bool_)
     for j in range(boxes):
         hot[[box_row(j, rows.COST), box_row(j, rows.GAIN)]] = True
-    for i in range(devices.kind.size):
+    for i in range(n):
         hot[[store_row(boxes, i, rows.KEEP), store_row(boxes, i, rows.DRIFT)]] = True
     places, size = np.zeros((moves.size, 2), dtype=np.int64), 0
     data = np.arange(moves.size) >= METER_DATA

@@ -15,7 +15,6 @@ from ric.errors import TwinRicError
 from xapps.hems_load.fleet_problem import Costs, FleetPlan, FleetProblem
 from xapps.hems_load.solver.blocks import Frame, Last, Room, kept_rows, solve_homes
 from xapps.hems_load.solver.columns import Columns, columns_of
-from xapps.hems_load.solver.lanes import LANES
 from xapps.hems_load.solver.settle import COLUMNS, COST_PARTS, RELAXED, Plans, Settled, project_homes
 from xapps.hems_load.solver.storages import NAMES, Devices, Posed
 
@@ -188,7 +187,7 @@ def _group(kinds: tuple[str, ...], rows: Ints, columns: Columns, warm: WarmStart
         usable = (place[rows] >= 0) & (iterates.shape[1] == numbers)
         rows = np.concatenate([rows[usable], rows[~usable]])
         known = place[rows[: int(usable.sum())]]
-    return _Group(kinds, rows, known, iterates, devices, Frame.of(columns, devices), kept)
+    return _Group(kinds, rows, known, iterates, devices, Frame.of(devices, steps), kept)
 
 
 def _solve_job(
@@ -197,7 +196,7 @@ def _solve_job(
     """Solve and settle the homes of one job; leaves their iterates in the group's `kept`."""
     group, own, steps = job.group, slice(job.first, job.end), columns.hours.size
     rows, kept, devices = group.rows[own], group.kept[own], group.devices
-    posed, settled = Posed.room(LANES, devices, steps), Settled.room(devices, steps)
+    posed, settled = room.posed(devices, steps), Settled.room(devices, steps)
     every = np.arange(rows.size)
 
     def run(last: Last, gap_eur: float, mu: float) -> None:

@@ -7,6 +7,7 @@ A box without power keeps LEAST_KW, so that no bounds meet; `settle` takes it fo
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,14 +75,24 @@ class Devices(NamedTuple):
     @classmethod
     def of(cls, c: Columns, kinds: tuple[str, ...]) -> Devices:
         """Of homes with `kinds` of devices; where appliances are among them, of as many as `c` has."""
-        appliances = c.appliance_kw.shape[1]
-        own = [(NAMES.index(name), 0) for name in kinds if name != "appliances"]
-        own += [(APPLIANCE, slot) for slot in range(appliances if "appliances" in kinds else 0)]
-        kind = np.array([code for code, _ in own], dtype=np.int64)
-        sides = np.where(kind <= EV, 2, 1)
-        at = SEGMENTS + np.concatenate([[0], np.cumsum(sides)])
-        slot, at = np.array([slot for _, slot in own], dtype=np.int64), at.astype(np.int64)
-        return cls(kind, slot, at, kind != PUMP, _varying(c, kind, at))
+        moving = tuple(name for name in _SERIES if getattr(c, name).shape[1] > 1)
+        return _devices(kinds, c.appliance_kw.shape[1], c.even, moving)
+
+
+_SERIES = (
+    "pv_kw", "wind_kw", "buy", "sell", "export_kw", "price", "curvature", "here", "trip_kwh", "left", "warm_c_per_kw",
+    "drift_c", "low_c", "high_c", "discomfort",
+)  # fmt: skip
+
+
+@lru_cache(maxsize=256)
+def _devices(kinds: tuple[str, ...], appliances: int, even: bool, moving: tuple[str, ...]) -> Devices:
+    own = [(NAMES.index(name), 0) for name in kinds if name != "appliances"]
+    own += [(APPLIANCE, slot) for slot in range(appliances if "appliances" in kinds else 0)]
+    kind = np.array([code for code, _ in own], dtype=np.int64)
+    slot = np.array([slot for _, slot in own], dtype=np.int64)
+    at = (SEGMENTS + np.concatenate([[0], np.cumsum(np.where(kind <= EV, 2, 1))])).astype(np.int64)
+    return Devices(kind, slot, at, kind != PUMP, _varying(even, moving, kind, at))
 
 
 class Posed(NamedTuple):
@@ -112,29 +123,29 @@ def store_row(boxes: int, i: int, part: int) -> int:
     return METER_DATA + boxes * BOX_DATA + i * STORE_DATA + part
 
 
-def _varying(c: Columns, kinds: Ints, at: Ints) -> NDArray[np.bool_]:
+def _varying(even: bool, moving: tuple[str, ...], kinds: Ints, at: Ints) -> NDArray[np.bool_]:
     """(rows,) which rows of a posed home differ from step to step."""
-    uneven = not c.even
+    uneven = not even
 
-    def moves(*series: Floats) -> bool:
-        return any(values.shape[1] > 1 for values in series)
+    def moves(*series: str) -> bool:
+        return any(name in moving for name in series)
 
     boxes = int(at[-1])
     result = np.zeros(METER_DATA + boxes * BOX_DATA + kinds.size * STORE_DATA, dtype=np.bool_)
     result[:METER_DATA] = True
-    dear, cheap = uneven or moves(c.buy, c.price), uneven or moves(c.sell, c.buy, c.price)
-    limits = (False, False, moves(c.export_kw), moves(c.pv_kw, c.wind_kw))
+    dear, cheap = uneven or moves("buy", "price"), uneven or moves("sell", "buy", "price")
+    limits = (False, False, moves("export_kw"), moves("pv_kw", "wind_kw"))
     for j, (tariff, limit) in enumerate(zip((dear, dear, cheap, uneven), limits, strict=True)):
         result[box_row(j, COST)], result[box_row(j, MOST)] = tariff, limit
-    result[box_row(IMPORT, CURVE)] = uneven or moves(c.curvature)
+    result[box_row(IMPORT, CURVE)] = uneven or moves("curvature")
     # Of each kind of storage: most power and gain of its boxes; keep, drift, lower bound and price, upper and price.
-    discomfort = uneven or moves(c.discomfort)
+    discomfort = uneven or moves("discomfort")
     by_kind = {
         BATTERY: ((False, uneven), (False, False, False, False, False, False)),
-        EV: ((moves(c.here), uneven), (False, moves(c.trip_kwh), True, True, False, False)),
+        EV: ((moves("here"), uneven), (False, moves("trip_kwh"), True, True, False, False)),
         PUMP: (
-            (False, moves(c.warm_c_per_kw)),
-            (moves(c.left), moves(c.drift_c), moves(c.low_c), discomfort, moves(c.high_c), discomfort),
+            (False, moves("warm_c_per_kw")),
+            (moves("left"), moves("drift_c"), moves("low_c"), discomfort, moves("high_c"), discomfort),
         ),
         APPLIANCE: ((True, uneven), (False, False, True, True, False, False)),
     }
@@ -143,8 +154,8 @@ def _varying(c: Columns, kinds: Ints, at: Ints) -> NDArray[np.bool_]:
         for j in range(int(at[i]), int(at[i + 1])):
             result[box_row(j, COST)] = uneven
             result[box_row(j, GAIN)], result[box_row(j, MOST)] = gain, most
-        for part, moving in enumerate(of_store):
-            result[store_row(boxes, i, part)] = moving
+        for part, differs in enumerate(of_store):
+            result[store_row(boxes, i, part)] = differs
     return result
 
 

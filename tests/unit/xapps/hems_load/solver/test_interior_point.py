@@ -18,7 +18,7 @@ def solved(problem, gap_eur):
     c = columns_of(problem)._replace(run_kw=np.zeros((problem.homes, 0)))
     homes, steps, slots = problem.homes, problem.steps, c.appliance_kw.shape[1]
     devices = Devices.of(c, ALL)
-    frame = Frame.of(c, devices)
+    frame = Frame.of(devices, steps)
     work = Room([frame]).workspace(frame)
     plans = Plans(
         np.zeros((11, homes, steps)), np.zeros((homes, slots, steps)), np.full((homes, 0), -1), np.zeros((homes, 5)),
