@@ -40,20 +40,23 @@ class Served:
 
 
 def calibrated(link: LinkModel, served: Served) -> LinkModel:
-    """`link` with base delay and burst (..., 3) nearer to what explains the period `served`.
+    """`link` with base delay, burst and share in bursts (..., 3) nearer to what explains the period `served`.
 
     The burst is the one under which the analytic queue has the measured jitter, the base delay what is left of the
-    measured delay; both count for less where congestion made most of the jitter. Against: periods that the analytic
-    queue itself made (tests), the simulator's queues.
+    measured delay. Where nothing is left, bursts at random instants explain too much delay for that jitter: then a part
+    of the bits is taken to come in bursts in turn, which part and how large they are the two figures say together. All
+    count for less where congestion made most of the jitter. Against: periods that the analytic queue itself made
+    (tests), the simulator's queues.
     """
-    burst, base_ms, trust = kernels.burst_of(
+    burst, base_ms, in_step, trust = kernels.burst_of(
         served.offered_mbps, served.queue_mbit, served.slots, served.period_s, link.buffer_mbit, served.delay_ms,
         served.jitter_ms,
     )  # fmt: skip
     gain = RATE * trust
-    base_ms = np.minimum(np.maximum(base_ms, 0.0), LONGEST_MS)
+    base_ms = np.minimum(base_ms, LONGEST_MS)
     return LinkModel(
         link.base_delay_ms + gain * (base_ms - link.base_delay_ms),
         link.burst_mbit * np.exp(gain * np.log(burst / link.burst_mbit)),
         link.buffer_mbit,
+        link.in_step + gain * (in_step - link.in_step),
     )

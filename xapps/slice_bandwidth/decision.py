@@ -143,7 +143,7 @@ def observed(states: Sequence[SliceState], policies: Sequence[SlicePolicy]) -> O
 
 
 OBSERVED = ("offered_mbps", "queue_mbit", "slots")
-LINK_FIELDS = ("base_delay_ms", "burst_mbit", "buffer_mbit")
+LINK_FIELDS = ("base_delay_ms", "burst_mbit", "buffer_mbit", "in_step")
 
 
 def _stacked(values: Sequence[NDArray[Any]]) -> NDArray[Any]:

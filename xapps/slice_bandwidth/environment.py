@@ -43,8 +43,9 @@ LOOP_PERIODS_S = np.array([0.01, 0.05, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.2, 1.0])
 SHARED_CAPACITY = (0.25, 0.6)
 """Rate of a shared link as a share of its nodes' links together, drawn per episode."""
 SHARED_BUFFER_MBIT = 5_000.0
-IN_STEP_SHARE, LARGEST_LOG, BURST_SPREAD = 0.12, 5.5, 0.5
-"""Of training's links: share of slices with larger bursts, logarithm of the largest factor, spread between periods."""
+IN_STEP_SHARE, LARGEST_LOG, IN_STEP_BITS, BURST_SPREAD = 0.12, 5.5, (0.4, 1.0), 0.5
+"""Of training's links: share of slices with larger bursts, logarithm of the largest factor, the share of their
+bits that comes in them; spread of all bursts between periods."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,7 @@ class VectorSliceEnv:
             nominal.base_delay_ms * generator.uniform(0.5, 1.5, (number, 3)),
             nominal.burst_mbit * np.exp(generator.uniform(-1.0, 1.0, (number, 3))),
             nominal.buffer_mbit * np.exp(generator.uniform(-1.2, 0.7, (number, 3))),
+            np.ones((number, 3)),
         )
         periods = self.steps + HISTORY + TAIL
         self.traffic = draw_traffic(generator, periods, self.period_s, self._draws)
@@ -114,8 +116,10 @@ class VectorSliceEnv:
         period in all, so that what was measured of a link never fits the next period exactly.
         """
         shape = (self.number, 3)
-        grown = np.where(generator.random(shape) < IN_STEP_SHARE, np.exp(generator.uniform(0, LARGEST_LOG, shape)), 1.0)
-        self.link = replace(self.link, burst_mbit=self.link.burst_mbit * grown)
+        in_step = generator.random(shape) < IN_STEP_SHARE
+        grown = np.where(in_step, np.exp(generator.uniform(0, LARGEST_LOG, shape)), 1.0)
+        share = np.where(in_step, generator.uniform(*IN_STEP_BITS, shape), 1.0)
+        self.link = replace(self.link, burst_mbit=self.link.burst_mbit * grown, in_step=share)
         spread = generator.uniform(0, BURST_SPREAD, shape)
         self._burst_factor = np.exp(spread * generator.standard_normal((periods, *shape)))
 

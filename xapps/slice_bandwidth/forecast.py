@@ -34,7 +34,9 @@ LEVELS = np.cumsum(MASSES) - MASSES / 2
 HORIZONS = 2
 """The coming period, and the mean of the two after it."""
 OUTPUTS = HORIZONS * len(MASSES)
-COLUMNS = HISTORY + 8
+RECENT = 32
+"""Periods that the network sees one by one; of all `HISTORY` it sees figures."""
+COLUMNS = RECENT + 13 + kernels.RECURRENCE
 """Columns of a forecaster's row, see :func:`forecast_rows`."""
 LENGTHS = np.array([1.0, 2.0, 8.0])
 """Periods in each stage of an outlook: the coming one, the two after it, and those over which a backlog is followed."""
@@ -61,25 +63,37 @@ def persistence(rows: Rows) -> Rows:
 def forecast_rows(offered_mbps: Floats, period_s: Floats, alarm: NDArray[np.bool_]) -> Rows:
     """Rows (..., 3, COLUMNS) from offered_mbps (..., HISTORY, 3) [Mb/s], period_s and alarm (...).
 
-    Columns: log of each earlier load against the last (HISTORY - 1); mean, spread and largest step of those; log10 of
-    the last load in slots; alarm; log10 of the period in 0.1 s; slice (3).
+    Columns: log of each of the newest RECENT loads against the last (RECENT - 1); mean, spread and largest of those;
+    log10 of the last load in slots; alarm; log10 of the period in 0.1 s; slice (3). Of all HISTORY periods: mean, least
+    and largest; share of periods that rise by a fifth or more, largest rise; how far the load is from repeating itself
+    (0 to 2), three steps of what followed the last time, and how the last time differs from now.
     """
     logs = np.log(np.maximum(np.swapaxes(offered_mbps, -1, -2), 1.0))
-    known = HISTORY - 1
+    known = RECENT - 1
     steps = logs[..., 1:] - logs[..., :-1]
-    past = np.minimum(np.maximum(logs[..., :known] - logs[..., known:], -RATIO_LIMIT), RATIO_LIMIT)
+    whole = np.minimum(np.maximum(logs - logs[..., -1:], -RATIO_LIMIT), RATIO_LIMIT)
+    past, recent = whole[..., -RECENT:-1], steps[..., -known:]
     out = np.empty((*logs.shape[:-1], COLUMNS), dtype=np.float32)
     out[..., :known] = past
     out[..., known] = past.sum(axis=-1) / known
-    out[..., known + 1] = np.minimum(np.sqrt((steps * steps).sum(axis=-1) / known), RATIO_LIMIT) * 5
+    out[..., known + 1] = np.minimum(np.sqrt((recent * recent).sum(axis=-1) / known), RATIO_LIMIT) * 5
     out[..., known + 2] = past.max(axis=-1)
     out[..., known + 3] = logs[..., -1] / np.log(10.0) - np.log10(SLOT_MBPS)
     out[..., known + 4] = np.asarray(alarm)[..., None]
     out[..., known + 5] = np.log10(np.asarray(period_s) / 0.1)[..., None]
-    out[..., known + 6 :] = SLICE_COLUMNS
+    out[..., known + 6 : known + 9] = SLICE_COLUMNS
+    out[..., known + 9] = whole.sum(axis=-1) / HISTORY
+    out[..., known + 10] = whole.min(axis=-1)
+    out[..., known + 11] = whole.max(axis=-1)
+    out[..., known + 12] = (steps > RISE).sum(axis=-1) * (10.0 / HISTORY)
+    out[..., known + 13] = np.minimum(steps.max(axis=-1), RATIO_LIMIT)
+    out[..., known + 14 :] = np.minimum(np.maximum(kernels.recurrence_of(logs, SHAPE), -RATIO_LIMIT), RATIO_LIMIT)
     return out
 
 
+RISE = 0.2
+"""Logarithm of a load against the one before it that counts as a rise."""
+SHAPE = np.zeros(kernels.RECURRENCE)
 SLICE_COLUMNS = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
 
 
@@ -141,7 +155,7 @@ def foresee(
         return value.reshape(number, *shape)
 
     held = (limits.d_max_ms, limits.j_max_ms, limits.b_min_mbps, limits.violation_cost)
-    figures = (link.base_delay_ms, link.burst_mbit, link.buffer_mbit)
+    figures = (link.base_delay_ms, link.burst_mbit, link.buffer_mbit, link.in_step)
     stages = np.empty((len(LENGTHS), count, number, CALENDAR_SLOTS + 1, 3))
     left = np.empty(stages.shape[1:])
     kernels.foreseen(

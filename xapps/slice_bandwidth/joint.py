@@ -44,7 +44,7 @@ Mask = NDArray[np.bool_]
 TOGETHER = 0.5
 """Share of a scenario's distance from the mean load by which all slices of all nodes are taken to differ at once, on
 the shared link: 1 would have every surge come everywhere, 0 sums means. 0, 0.5 and 1 differ by 1 % on tuning seeds."""
-WORK = 24_000
+WORK = 12_000
 """Splits tried, times nodes, in one cycle; then the best found so far holds."""
 NEGLIGIBLE = 1e-6
 """Expected cost below which a shared link counts as making nobody wait."""
@@ -90,7 +90,8 @@ def foresee_nodes(seen: Observation, loads: tuple[Floats, Floats], limits: Limit
     out = Foreseen(*(np.empty((len(MASSES), len(LENGTHS), number, 3, count)) for _ in Foreseen._fields))
     held = seen.link
     link = (
-        _whole(held.base_delay_ms, number, 3), _whole(held.burst_mbit, number, 3), _whole(held.buffer_mbit, number, 3)
+        _whole(held.base_delay_ms, number, 3), _whole(held.burst_mbit, number, 3), _whole(held.buffer_mbit, number, 3),
+        _whole(held.in_step, number, 3),
     )  # fmt: skip
     alone = np.stack(loads)
     mean = np.tensordot(MASSES, alone, (0, 1))[:, None]

@@ -112,14 +112,15 @@ def passed_over(
 
 @compiled
 def foreseen_on_link(
-    loads: Floats, queue: Floats, lengths_s: Floats, terms: Terms, link: tuple[Floats, Floats, Floats], out: Foreseen
-) -> None:
+    loads: Floats, queue: Floats, lengths_s: Floats, terms: Terms, link: tuple[Floats, Floats, Floats, Floats],
+    out: Foreseen,
+) -> None:  # fmt: skip
     """See :func:`joint.foresee_nodes`: fills `out` for the slot counts 0 to C - 1.
 
     loads (2, 2, S, M, 3): that of each node by itself and that which the shared link is given, of the first stage and
-    of all others; queue (M, 3); lengths_s (K,); link: base delay, burst and buffer (M, 3) each.
+    of all others; queue (M, 3); lengths_s (K,); link: base delay, burst, buffer and share in bursts (M, 3) each.
     """
-    base_ms, burst, buffer = link
+    base_ms, burst, buffer, in_step = link
     scenarios, stages, number, slices, counts = out.cost.shape
     for n in range(number):
         for k in range(slices):
@@ -133,8 +134,9 @@ def foreseen_on_link(
                         came = loads[0, at, s, n, k] * length
                         lost = max(own + came - capacity * length - max(buffer[n, k], own), 0.0)
                         delay, jitter, own = _period(
-                            loads[0, at, s, n, k], own, slots, length, base_ms[n, k], burst[n, k], buffer[n, k]
-                        )
+                            loads[0, at, s, n, k], own, slots, length, base_ms[n, k], burst[n, k], buffer[n, k],
+                            in_step[n, k],
+                        )  # fmt: skip
                         cost = _priced(delay, jitter, terms.fixed[n, k, slots], bounds, terms.weights[n, k])
                         out.delay_ms[s, stage, n, k, slots] = delay
                         out.jitter_ms[s, stage, n, k, slots] = jitter

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import numba
@@ -15,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "NO_SLOT_MBPS", "SLOT_MBPS", "TERM_LIMIT", "bound_of", "burst_of", "foreseen", "predicted", "priced", "terms_of",
+    "NO_SLOT_MBPS", "RECURRENCE", "SLOT_MBPS", "TERM_LIMIT", "bound_of", "burst_of", "foreseen", "predicted", "priced",
+    "recurrence_of", "terms_of",
 ]  # fmt: skip
 
 Floats = NDArray[np.float64]
@@ -28,16 +30,27 @@ SATURATED = 0.999
 TERM_LIMIT = 10.0
 """Where each delay and jitter term is cut off in what controllers are compared by; the reported eq (3) never is."""
 LEAST_BURST_MBIT, MOST_BURST_MBIT = 0.02, 4_000.0
+SHORTEST_LAG, LEAST_OVERLAP, NEIGHBOURS = 3, 24, 2
+"""Of the lags under which a load is compared with itself [period]."""
+UNTOLD = 0.05
+"""Sum of squared logarithms that speaks neither for nor against a lag: noise alone must not make one."""
+RECURRENCE = 12
+"""Figures that :func:`recurrence_of` gives of a slice."""
+LEAST_BASE_MS, LEAST_SHARE = 0.1, 0.1
+"""Least base delay [ms] that random bursts must leave, and least share [1] of bits that come in bursts."""
+IN_TURN = 0.9
+"""Largest share of bits in bursts at which bursts take turns, so that none waits for another."""
 HALVINGS = 18
 """Of the logarithm of the burst's range: to 0.005 %."""
 
 
-def compiled(function: Function) -> Function:
-    """`function` as machine code, kept on disk where the installation allows it."""
+def compiled(function: Function, *, reorder: bool = False) -> Function:
+    """`function` as machine code, kept on disk where the installation allows it; sums in any order if `reorder`."""
+    fastmath = {"reassoc", "contract"} if reorder else False
     try:
-        made: Function = numba.njit(function, cache=True, nogil=True, error_model="numpy")
+        made: Function = numba.njit(function, cache=True, nogil=True, error_model="numpy", fastmath=fastmath)
     except RuntimeError:  # nowhere to keep it, as in a read-only image
-        made = numba.njit(function, nogil=True, error_model="numpy")
+        made = numba.njit(function, nogil=True, error_model="numpy", fastmath=fastmath)
     return made
 
 
@@ -81,39 +94,45 @@ def _fluid(offered: float, queue: float, capacity: float, period_s: float, buffe
 
 @compiled
 def _period(
-    offered: float, queue: float, slots: float, period_s: float, base_ms: float, burst: float, buffer: float
-) -> tuple[float, float, float]:
+    offered: float, queue: float, slots: float, period_s: float, base_ms: float, burst: float, buffer: float,
+    in_step: float,
+) -> tuple[float, float, float]:  # fmt: skip
     """Delay [ms], jitter [ms] and backlog at the end [Mbit] of one slice's period."""
     capacity = max(slots * SLOT_MBPS, NO_SLOT_MBPS)
     mean, variance, end = _fluid(offered, queue, capacity, period_s, buffer)
-    waiting = _waiting(offered, capacity, mean, period_s, burst)
-    own = burst / 2  # a bit waits on average for half of its own burst
+    random = max((in_step - IN_TURN) / (1 - IN_TURN), 0.0)
+    waiting = random * _waiting(offered, capacity, mean, period_s, burst)
+    own = in_step * burst / 2  # a bit of a burst waits on average for half of it
     to_ms = 1e3 / capacity
-    variance += waiting * waiting + own * own / 3
+    variance += waiting * waiting + in_step * burst * burst / 3 - own * own
     return base_ms + (mean + waiting + own) * to_ms, math.sqrt(variance) * to_ms, end
 
 
 @elementwise(
-    "void(float64,float64,float64,float64,float64,float64,float64,float64[:],float64[:],float64[:])",
-    "(),(),(),(),(),(),()->(),(),()",
+    "void(float64,float64,float64,float64,float64,float64,float64,float64,float64[:],float64[:],float64[:])",
+    "(),(),(),(),(),(),(),()->(),(),()",
 )
 def predicted(
     offered: float, queue: float, slots: float, period_s: float, base_ms: float, burst: float, buffer: float,
-    delay: Floats, jitter: Floats, end: Floats,
+    in_step: float, delay: Floats, jitter: Floats, end: Floats,
 ) -> None:  # fmt: skip
     """See :func:`model.predict`."""
-    delay[0], jitter[0], end[0] = _period(offered, queue, slots, period_s, base_ms, burst, buffer)
+    delay[0], jitter[0], end[0] = _period(offered, queue, slots, period_s, base_ms, burst, buffer, in_step)
 
 
 @elementwise(
-    "void(float64,float64,float64,float64,float64,float64,float64,float64[:],float64[:],float64[:])",
-    "(),(),(),(),(),(),()->(),(),()",
+    "void(float64,float64,float64,float64,float64,float64,float64,float64[:],float64[:],float64[:],float64[:])",
+    "(),(),(),(),(),(),()->(),(),(),()",
 )
 def burst_of(
     offered: float, queue: float, slots: float, period_s: float, buffer: float, delay: float, jitter: float,
-    burst: Floats, base_ms: Floats, trust: Floats,
+    burst: Floats, base_ms: Floats, in_step: Floats, trust: Floats,
 ) -> None:  # fmt: skip
-    """See :func:`calibration.calibrated`: the burst that explains a measured jitter, and the delay left over."""
+    """See :func:`calibration.calibrated`: the burst that explains a measured jitter, and what that leaves of the delay.
+
+    Where bursts at random instants explain more delay than there was, a part of the bits comes in bursts in turn:
+    delay and jitter say which part, and how large the bursts are.
+    """
     capacity = max(slots * SLOT_MBPS, NO_SLOT_MBPS)
     mean, variance, _ = _fluid(offered, queue, capacity, period_s, buffer)
     whole = (jitter * capacity / 1e3) ** 2
@@ -129,7 +148,15 @@ def burst_of(
             high = middle
     burst[0] = math.exp(0.5 * (low + high))
     waiting = _waiting(offered, capacity, mean, period_s, burst[0])
-    base_ms[0] = delay - (mean + waiting + burst[0] / 2) * 1e3 / capacity
+    to_ms = 1e3 / capacity
+    rest = delay - mean * to_ms
+    base_ms[0], in_step[0] = rest - (waiting + burst[0] / 2) * to_ms, 1.0
+    if base_ms[0] < LEAST_BASE_MS:
+        base_ms[0] = min(max(rest, 0.0), LEAST_BASE_MS)
+        waits = max((rest - base_ms[0]) / to_ms, LEAST_BURST_MBIT / 2)
+        whole_burst = 1.5 * (wanted + waits * waits) / waits
+        in_step[0] = min(max(2 * waits / whole_burst, LEAST_SHARE), IN_TURN)
+        burst[0] = min(max(whole_burst, LEAST_BURST_MBIT), MOST_BURST_MBIT)
     trust[0] = wanted / max(whole, 1e-12)
 
 
@@ -140,7 +167,8 @@ def bound_of(
     """See :func:`safety.delay_bound_ms`."""
     capacity = max(slots * SLOT_MBPS, NO_SLOT_MBPS)
     growth = max(offered - capacity, 0.0) * period_s / 2
-    bound[0] = base_ms + (queue + growth + burst) / capacity * 1e3
+    standing = burst / (1 + math.sqrt(max(1 - offered / capacity, 0.0)))
+    bound[0] = base_ms + (queue + growth + standing) / capacity * 1e3
 
 
 @compiled
@@ -197,15 +225,15 @@ def priced(
 @compiled
 def foreseen(
     loads: Floats, queue: Floats, lengths_s: Floats, weights: Floats, limits: tuple[Floats, Floats, Floats, Floats],
-    shortfall: NDArray[np.bool_], link: tuple[Floats, Floats, Floats], stages: Floats, left: Floats,
+    shortfall: NDArray[np.bool_], link: tuple[Floats, Floats, Floats, Floats], stages: Floats, left: Floats,
 ) -> None:  # fmt: skip
     """See :func:`forecast.foresee`: fills stages (K, S, N, C, 3) and left (S, N, C, 3).
 
     loads (2, S, N, 3): of the first stage and of all others; queue (N, 3); lengths_s (K, N); weights (N, 3, 3);
-    limits: D_max, J_max, B_min and price (N, 3) each; link: base delay, burst and buffer (N, 3) each.
+    limits: D_max, J_max, B_min and price (N, 3) each; link: base delay, burst, buffer and share in bursts (N, 3) each.
     """
     d_max, j_max, b_min, price = limits
-    base_ms, burst, buffer = link
+    base_ms, burst, buffer, in_step = link
     for n in range(queue.shape[0]):
         for k in range(3):
             bounds = (d_max[n, k], j_max[n, k], price[n, k])
@@ -216,8 +244,54 @@ def foreseen(
                     for stage in range(stages.shape[0]):
                         delay, jitter, backlog = _period(
                             loads[min(stage, 1), s, n, k], backlog, slots, lengths_s[stage, n], base_ms[n, k],
-                            burst[n, k], buffer[n, k],
+                            burst[n, k], buffer[n, k], in_step[n, k],
                         )  # fmt: skip
                         stages[stage, s, n, slots, k] = _priced(delay, jitter, fixed, bounds, weights[n, k])
                         if stage == 0:
                             left[s, n, slots, k] = backlog
+
+
+@partial(compiled, reorder=True)
+def _unlikeness(logs: Floats, lag: int) -> float:
+    """How far a load is from repeating itself after `lag` periods: spread of the difference against that of both."""
+    first = second = squares = cross = 0.0
+    for k in range(lag, logs.shape[0]):
+        one, other = logs[k], logs[k - lag]
+        first += one
+        second += other
+        squares += one * one + other * other
+        cross += one * other
+    count = logs.shape[0] - lag
+    spread = squares - (first * first + second * second) / count
+    differing = squares - 2 * cross - (first - second) ** 2 / count
+    unlike: float = (max(differing, 0.0) + UNTOLD) / (max(spread, 0.0) + UNTOLD)
+    return unlike
+
+
+@elementwise("void(float64[:],float64[:],float64[:])", "(h),(f)->(f)")
+def recurrence_of(logs: Floats, shape: Floats, out: Floats) -> None:  # noqa: ARG001
+    """How well a load repeats itself, and how it went on the last times: see :func:`forecast.forecast_rows`.
+
+    logs (H,), oldest first; `shape` is not read, it says that there are `RECURRENCE` figures, half of them for the lag
+    under which the load is least unlike itself, half for the best of those that are no neighbours of it.
+    """
+    now, mean = logs.shape[0] - 1, logs.mean()
+    centred = np.empty(logs.shape[0])  # with strides that the compiler knows, so that it makes vectors of it
+    for k in range(logs.shape[0]):
+        centred[k] = logs[k] - mean
+    scores = np.empty(logs.shape[0] - LEAST_OVERLAP + 1)
+    for lag in range(SHORTEST_LAG, scores.shape[0]):
+        scores[lag] = _unlikeness(centred, lag)
+    half, best = out.shape[0] // 2, -LEAST_OVERLAP
+    for rank in range(2):
+        found = SHORTEST_LAG
+        for lag in range(SHORTEST_LAG, scores.shape[0]):
+            if scores[lag] < scores[found] and abs(lag - best) > NEIGHBOURS:
+                found = lag
+        then = now - found
+        out[rank * half] = scores[found]
+        for ahead in range(3):
+            out[rank * half + 1 + ahead] = logs[then + 1 + ahead] - logs[then]
+        for back in range(2):
+            out[rank * half + 4 + back] = logs[then - back] - logs[now - back]
+        best = found

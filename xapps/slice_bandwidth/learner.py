@@ -28,7 +28,9 @@ __all__ = ["Batch", "Rollout", "Settings", "Trainer", "as_numpy", "fit_forecaste
 
 COST_CAP = 5.0
 """Hindsight costs count as at most this much above the cheapest."""
-IMITATION_EPOCHS = 3
+FORECAST_EPOCHS, IMITATION_EPOCHS = 2, 3
+SHORT_SHARE = 0.15
+"""Share of the forecaster's rows whose history is that of an app that started a moment ago."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,9 @@ class Settings:
     steps: int = 40
     forecast_iterations: int = 300
     imitation_iterations: int = 30
-    ppo_iterations: int = 80
+    ppo_iterations: int = 30
     width: int = 64
+    forecast_width: int = 96
     epochs: int = 2
     minibatch: int = 512
     learning_rate: float = 1e-3
@@ -66,14 +69,15 @@ def as_numpy(net: nn.Module) -> Actor:
     return run
 
 
-def _forecast_batch(generator: np.random.Generator, number: int, steps: int = 120, drawn: int = 40) -> tuple[Any, Any]:
+def _forecast_batch(generator: np.random.Generator, number: int) -> tuple[Any, Any]:
     """Rows (R, COLUMNS) and targets (R, HORIZONS), log(load / last load), from fresh traffic."""
     period_s = generator.choice(np.concatenate((PERIODS_S, LOOP_PERIODS_S)), number)
+    steps = HISTORY + 90
     traffic = draw_traffic(generator, steps, period_s, Draws.WIDE)
     loads = traffic.offered_mbps
     rows, targets = [], []
-    for step in generator.choice(np.arange(HISTORY, steps - 2), drawn, replace=False):
-        past = np.moveaxis(loads[step - HISTORY : step], 0, 1)
+    for step in generator.choice(np.arange(HISTORY, steps - 2), 40, replace=False):
+        past = _shortened(generator, np.moveaxis(loads[step - HISTORY : step], 0, 1))
         rows.append(forecast_rows(past, period_s, traffic.alarm[step]).reshape(-1, COLUMNS))
         coming = np.stack([loads[step], (loads[step + 1] + loads[step + 2]) / 2], axis=-1)
         targets.append(np.log(coming / loads[step - 1][..., None]).reshape(-1, HORIZONS))
@@ -81,11 +85,19 @@ def _forecast_batch(generator: np.random.Generator, number: int, steps: int = 12
     return torch.from_numpy(np.concatenate(rows)), torch.from_numpy(bounded)
 
 
+def _shortened(generator: np.random.Generator, past: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Histories (N, HISTORY, 3), some of them as the app has them after its start: the oldest row repeated."""
+    short = generator.random(len(past)) < SHORT_SHARE
+    first = np.where(short, generator.integers(1, HISTORY, len(past)), 0)
+    place = np.maximum(np.arange(HISTORY), first[:, None])
+    return np.take_along_axis(past, place[..., None], axis=1)
+
+
 def fit_forecaster(settings: Settings) -> tuple[ForecastNet, float]:
     """The forecaster by pinball loss on fresh traffic, and its loss on traffic of another seed."""
     torch.manual_seed(settings.seed)
     generator = np.random.default_rng([settings.seed, 1])
-    net, levels = ForecastNet(settings.width), torch.tensor(LEVELS, dtype=torch.float32)
+    net, levels = ForecastNet(settings.forecast_width), torch.tensor(LEVELS, dtype=torch.float32)
     optimiser = torch.optim.Adam(net.parameters(), 2e-3)
 
     def loss_of(rows: Any, targets: Any) -> Any:
@@ -95,8 +107,9 @@ def fit_forecaster(settings: Settings) -> tuple[ForecastNet, float]:
     for iteration in range(settings.forecast_iterations):
         rows, targets = _forecast_batch(generator, settings.environments)
         optimiser.param_groups[0]["lr"] = 2e-3 * max(0.03, 1 - iteration / settings.forecast_iterations)
-        for index in torch.randperm(len(rows)).split(1024):
-            _descend(optimiser, net, loss_of(rows[index], targets[index]))
+        for _ in range(FORECAST_EPOCHS):
+            for index in torch.randperm(len(rows)).split(1024):
+                _descend(optimiser, net, loss_of(rows[index], targets[index]))
     with torch.no_grad():
         held = _forecast_batch(np.random.default_rng([settings.seed, 2]), settings.environments)
         return net, float(loss_of(*held))
@@ -140,7 +153,7 @@ class Rollout:
         self.env = VectorSliceEnv(
             settings.environments, settings.steps, draws=Draws.WIDE, periods_s=LOOP_PERIODS_S, cells=settings.cells
         )
-        self.net, forecast = ScoreNet(settings.width), ForecastNet(settings.width)
+        self.net, forecast = ScoreNet(settings.width), ForecastNet(settings.forecast_width)
         forecast.load_state_dict(forecaster)
         self.forecaster = as_numpy(forecast)
 

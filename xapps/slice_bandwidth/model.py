@@ -47,12 +47,16 @@ class LinkModel:
     """Size of a burst that arrives at once [Mbit]."""
     buffer_mbit: Floats = field(default_factory=lambda: _three(2_500.0))
     """Backlog at which the queue drops [Mbit]."""
+    in_step: Floats = field(default_factory=lambda: _three(1.0))
+    """Share of the bits that come in bursts [1], 0.1..1. At 1 bursts come at random instants and wait for each other;
+    at 0.9 and below they come in turn, as of terminals that report in step, and the other bits wait for nothing."""
 
     def per_slot(self) -> LinkModel:
         """The same with an axis for the slot count before the slices."""
         return LinkModel(
-            self.base_delay_ms[..., None, :], self.burst_mbit[..., None, :], self.buffer_mbit[..., None, :]
-        )
+            self.base_delay_ms[..., None, :], self.burst_mbit[..., None, :], self.buffer_mbit[..., None, :],
+            self.in_step[..., None, :],
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -78,9 +82,10 @@ def predict(
     """
     return Prediction(
         *kernels.predicted(
-            offered_mbps, queue_mbit, slots, period_s, link.base_delay_ms, link.burst_mbit, link.buffer_mbit
+            offered_mbps, queue_mbit, slots, period_s, link.base_delay_ms, link.burst_mbit, link.buffer_mbit,
+            link.in_step,
         )
-    )
+    )  # fmt: skip
 
 
 ALL_SLOTS = np.arange(CALENDAR_SLOTS + 1)[:, None]

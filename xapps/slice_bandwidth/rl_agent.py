@@ -56,7 +56,7 @@ class Learned:
 
 @dataclass(frozen=True)
 class Observation:
-    """What is seen, for any leading axes (...): history (..., 16, 3), others (..., 3), period and alarm (...)."""
+    """What is seen, for any leading axes (...): history (..., HISTORY, 3), others (..., 3), period and alarm (...)."""
 
     offered_mbps: Floats
     queue_mbit: Floats

@@ -36,10 +36,11 @@ class Secured:
 def delay_bound_ms(offered_mbps: Floats, queue_mbit: Floats, period_s: Floats | float, link: LinkModel) -> Floats:
     """Bound of the period's mean delay (..., 21, 3) [ms] for 0..20 slots, should the load (..., 3) [Mb/s] persist.
 
-    Network calculus: arrivals under queue + burst + rate t (token bucket), service R (t - T) (rate-latency), so what
-    arrives at t waits at most T + (queue + burst + max(rate - R, 0) t) / R; D_max limits the mean over the period, so
-    t is half of it. The buffer does not bound it: what a full buffer drops never arrives. Against: the simulator's
-    queues (tests).
+    Network calculus: arrivals under burst + rate t (token bucket), service R (t - T) (rate-latency). D_max limits the
+    mean over what arrives: while rate < R no busy period's mean backlog exceeds burst / (1 + sqrt(1 - rate / R)), half
+    a burst on an empty link and all of it on a full one; the backlog at hand and, at rates above R, half of what the
+    period adds come on top. The buffer does not bound it: what a full buffer drops never arrives. Against: busy
+    periods of all lengths and the simulator's queues (tests).
     """
     period = np.asarray(period_s, dtype=np.float64)[..., None, None]
     held = link.per_slot()

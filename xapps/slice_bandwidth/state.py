@@ -21,7 +21,7 @@ __all__ = ["HISTORY", "MEASUREMENT_NAMES", "FleetState", "LinkState", "LinkWindo
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-HISTORY = 32
+HISTORY = 192
 """Periods of offered load that a decision sees."""
 
 VOLUME, QUEUE, SLOTS = "DRB.PdcpSduVolumeDL", "TWINRIC.QueueDl", "TWINRIC.FlexeSlots"

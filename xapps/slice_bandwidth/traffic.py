@@ -129,12 +129,15 @@ WIDE_MEAN_GBPS = np.array([[1.5, 20.0], [0.3, 14.0], [1.5, 28.0]])
 LEVELS, LEVEL_SPREAD = 3, (0.05, 0.9)
 DWELL_S, REGULARITY = (0.2, 30.0), (0.1, 1.0)
 SMALL_NOISE, WANDER = (0.003, 0.1), (0.005, 0.3)
+CYCLIC_SHARE, CYCLE_DWELL_S, CYCLE_REGULARITY = 0.5, (0.15, 5.0), (0.002, 0.2)
 SPIKES, SPIKE_HEIGHT = (0.001, 0.15), (0.05, 0.5)
 COMMON_PER_S, COMMON_RISE_S, COMMON_HOLD_S, COMMON_FACTOR = (0.005, 0.06), (0.02, 4.0), (0.2, 20.0), (1.2, 3.2)
 
 
 def _wide_traffic(generator: np.random.Generator, steps: int, period_s: Floats) -> TrafficBatch:
-    """Levels that are held for irregular times, events of all slices together, spikes of one period, slow wander."""
+    """Levels that are held for irregular times or come round in turn, events of all slices together, spikes of one
+    period, slow wander.
+    """
     number, period = len(period_s), period_s[:, None]
 
     def one(low: float, high: float) -> Floats:
@@ -144,6 +147,10 @@ def _wide_traffic(generator: np.random.Generator, steps: int, period_s: Floats) 
     levels = np.exp(spread[..., None] * generator.standard_normal((number, 3, LEVELS)))
     dwell = _between(generator, np.array([DWELL_S] * 3 * LEVELS), number).reshape(number, 3, LEVELS)
     irregular, noise, wandering = one(*REGULARITY), one(*SMALL_NOISE), one(*WANDER)
+    cyclic = generator.random((number, 3)) < CYCLIC_SHARE
+    cycle = _between(generator, np.array([CYCLE_DWELL_S] * 3 * LEVELS), number).reshape(number, 3, LEVELS)
+    dwell = np.where(cyclic[..., None], cycle, dwell)
+    irregular = np.where(cyclic, one(*CYCLE_REGULARITY), irregular)
     spikes, spike_height = one(*SPIKES), one(*SPIKE_HEIGHT)
     correlation = np.exp(-period / one(*RATE_CORRELATION_S))
     common, told = _common(generator, steps, period_s), generator.random(number) < 0.5
@@ -154,10 +161,11 @@ def _wide_traffic(generator: np.random.Generator, steps: int, period_s: Floats) 
     offered = np.empty((steps, number, 3))
     for step in range(steps):
         over = left_s <= 0
-        level = np.where(over, (level + generator.integers(1, LEVELS, level.shape)) % LEVELS, level)
+        onward = np.where(cyclic, 1, generator.integers(1, LEVELS, level.shape))
+        level = np.where(over, (level + onward) % LEVELS, level)
         held = np.take_along_axis(dwell, level[..., None], axis=-1)[..., 0]
         drawn = held * np.exp(irregular * generator.standard_normal(held.shape))
-        left_s = np.where(over, drawn, left_s) - period
+        left_s = np.where(over, np.maximum(left_s + drawn, 0.0), left_s) - period
         wander = correlation * wander + np.sqrt(1 - correlation**2) * generator.standard_normal((number, 3))
         spike = (generator.random((number, 3)) < spikes) * np.abs(generator.standard_normal((number, 3)))
         rate = mean * np.take_along_axis(levels, level[..., None], axis=-1)[..., 0]

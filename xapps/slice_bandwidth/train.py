@@ -83,7 +83,7 @@ def resumed(path: Path, ray_actors: int) -> tuple[Trainer, Progress]:
     """The run of a checkpoint. Raises FileNotFoundError."""
     held = torch.load(path, weights_only=False)  # our own file: it holds generator states beside tensors
     settings = Settings(**held["settings"])
-    forecast = ForecastNet(settings.width)
+    forecast = ForecastNet(settings.forecast_width)
     forecast.load_state_dict(held["forecast"])
     trainer = Trainer(settings, forecast, ray_actors)
     trainer.restore(held["trainer"])

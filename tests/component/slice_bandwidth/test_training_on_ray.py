@@ -17,7 +17,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*:FutureWarning"),
     pytest.mark.filterwarnings("ignore:.*:ResourceWarning"),
 ]
-TINY = Settings(environments=6, steps=4, forecast_iterations=1, width=8, threads=1, cells=3)
+TINY = Settings(environments=6, steps=4, forecast_iterations=1, width=8, forecast_width=8, threads=1, cells=3)
 
 
 @pytest.fixture

@@ -54,6 +54,7 @@ def test_vector_environment_on_a_shared_link_waits_for_the_others():
     for env in (together, alone):
         env.reset(np.random.default_rng(6))
     together.traffic, together.link, alone.traffic, alone.link = (alone.traffic, alone.link) * 2
+    together.queue_mbit = alone.queue_mbit = np.zeros((8, 3))
     together.shared_mbps = np.full(2, 60_000.0)
     rows, waits = np.full(8, 300), []
     for _ in range(30):
@@ -62,8 +63,10 @@ def test_vector_environment_on_a_shared_link_waits_for_the_others():
         waits.append(together.observation().delay_ms - alone.observation().delay_ms)
     assert np.min(waits) >= -1e-9
     assert np.array_equal(together.queue_mbit, alone.queue_mbit)
-    # Slices pass in priority: what control waits for is never more than what monitoring does.
-    assert np.mean(waits, axis=(0, 1))[2] > 1.0 > np.mean(waits, axis=(0, 1))[0]
+    # Slices pass in priority: what control waits for is next to nothing beside what monitoring does.
+    control, _, monitoring = np.mean(waits, axis=(0, 1))
+    assert monitoring > 1.0
+    assert control < 0.1 * monitoring
 
 
 def test_vector_environment_believes_what_it_measures_of_its_links():

@@ -11,11 +11,13 @@ from xapps.slice_bandwidth.forecast import (
     LEVELS,
     MASSES,
     OUTPUTS,
+    RECENT,
     forecast_rows,
     foresee,
     persistence,
     scenarios,
 )  # fmt: skip
+from xapps.slice_bandwidth.kernels import RECURRENCE
 from xapps.slice_bandwidth.model import LinkModel, predict
 from xapps.slice_bandwidth.objective import limits_of, priced_table
 from xapps.slice_bandwidth.policy import SlicePolicy
@@ -46,8 +48,28 @@ def test_forecast_rows_but_for_the_load_itself_do_not_depend_on_scale():
     history = np.random.default_rng(0).uniform(5e3, 6e3, (HISTORY, 3))
     one, ten = (forecast_rows(history * factor, np.array(0.1), QUIET) for factor in (1, 10))
     changed = np.flatnonzero(~np.isclose(one, ten, atol=1e-4).all(axis=0))
-    assert changed.tolist() == [HISTORY + 2]
-    assert ten[:, HISTORY + 2] - one[:, HISTORY + 2] == pytest.approx(np.ones(3), abs=1e-5)
+    assert changed.tolist() == [RECENT + 2]
+    assert ten[:, RECENT + 2] - one[:, RECENT + 2] == pytest.approx(np.ones(3), abs=1e-5)
+
+
+def test_forecast_rows_of_a_load_that_repeats_itself_say_what_comes_next():
+    generator = np.random.default_rng(4)
+    for period, high in ((17, 3), (40, 6), (75, 5)):
+        steps = np.arange(HISTORY + 3)[:, None] + generator.integers(0, period, 3)
+        load = 1e4 * np.where(steps % period < high, 2.5, 1.0)
+        load *= np.exp(0.01 * generator.standard_normal(load.shape))
+        row = forecast_rows(load[:HISTORY], np.array(0.1), QUIET)[:, -RECURRENCE:]
+        coming = np.log(load[HISTORY:] / load[HISTORY - 1]).T
+        assert (row[:, 0] < 0.05).all()
+        assert row[:, 1:4] == pytest.approx(coming, abs=0.1)
+        assert np.abs(row[:, 4:6]).max() < 0.1
+
+
+def test_forecast_rows_of_noise_and_of_a_steady_load_know_no_repetition():
+    noise = np.exp(0.3 * np.random.default_rng(5).standard_normal((HISTORY, 3))) * 1e4
+    assert (forecast_rows(noise, np.array(0.1), QUIET)[:, -RECURRENCE] > 0.4).all()
+    steady = forecast_rows(np.full((HISTORY, 3), 1e4), np.array(0.1), QUIET)[:, -RECURRENCE:]
+    assert steady == pytest.approx(np.tile([1.0, 0, 0, 0, 0, 0], (3, 2)))
 
 
 def test_scenarios_rise_whatever_the_network_says():

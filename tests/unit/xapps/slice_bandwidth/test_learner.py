@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 from xapps.slice_bandwidth import learner  # noqa: E402
 from xapps.slice_bandwidth.networks import ForecastNet, log_probabilities  # noqa: E402
 
-TINY = learner.Settings(environments=4, steps=4, forecast_iterations=3, width=8, threads=1)
+TINY = learner.Settings(environments=4, steps=4, forecast_iterations=3, width=8, forecast_width=8, threads=1)
 
 
 def new_trainer():

@@ -20,8 +20,42 @@ def test_delay_bound_by_hand():
     got = delay_bound_ms(np.full(3, 30_000.0), np.full(3, 100.0), 0.1, link)
     # 5 slots: 100 + 2 + 5,000 x 0.1 / 2 Mbit at 25 Gb/s, and 0.5 ms.
     assert got[5] == pytest.approx(np.full(3, 0.5 + 352 / 25))
-    # 8 slots carry the load: 102 Mbit at 40 Gb/s.
-    assert got[8] == pytest.approx(np.full(3, 0.5 + 102 / 40))
+    # 8 slots carry the load and are three quarters full: 100 + 2 / (1 + 1 / 2) Mbit at 40 Gb/s.
+    assert got[8] == pytest.approx(np.full(3, 0.5 + (100 + 2 / 1.5) / 40))
+
+
+def mean_wait(arrived, capacity):
+    """Mean backlog before each unit of `arrived` (T,) per instant; `capacity` leaves per instant."""
+    backlog = waited = 0.0
+    for units in arrived:
+        waited += units * (backlog + units / 2)
+        backlog = max(backlog + units - capacity, 0.0)
+    return waited / arrived.sum()
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 2**31), st.floats(0.05, 0.95))
+def test_delay_bound_holds_for_the_mean_of_any_arrivals_that_a_token_bucket_lets_pass(seed, rho):
+    generator, capacity, burst, instants = np.random.default_rng(seed), 25.0, 400.0, 600
+    wish = generator.exponential(3.0, instants) * (generator.random(instants) < generator.uniform(0.02, 1)) * 100
+    tokens, arrived = burst, np.zeros(instants)
+    for k in range(instants):
+        arrived[k] = min(wish[k], tokens)
+        tokens = min(tokens - arrived[k] + rho * capacity, burst)
+    # 1 ms of 25 Gb/s is 25 Mbit: with an instant of 1 ms units are Mbit.
+    link = LinkModel(np.zeros(3), np.full(3, burst), np.full(3, 1e9))
+    bound = delay_bound_ms(np.full(3, rho * 25e3), np.zeros(3), 0.6, link)[5, 0]
+    assert mean_wait(arrived, capacity) / 25.0 <= bound * 1.001
+
+
+def test_delay_bound_is_met_by_the_worst_arrivals():
+    """A full burst, then the rate until the bucket refuses nothing more than the link has carried: see the ADR."""
+    rho, burst, capacity = 0.75, 4_000.0, 25.0
+    length = burst / capacity / np.sqrt(1 - rho)
+    arrived = np.full(int(length), rho * capacity)
+    arrived[0] = burst
+    arrived[np.cumsum(arrived) > capacity * length] = 0.0
+    assert mean_wait(arrived, capacity) == pytest.approx(burst / (1 + np.sqrt(1 - rho)), rel=0.02)
 
 
 @settings(deadline=None)

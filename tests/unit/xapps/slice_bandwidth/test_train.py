@@ -15,7 +15,14 @@ from xapps.slice_bandwidth.networks import ForecastNet  # noqa: E402
 from xapps.slice_bandwidth.rl_agent import BASE  # noqa: E402
 
 TINY = Settings(
-    environments=4, steps=4, forecast_iterations=2, imitation_iterations=2, ppo_iterations=2, width=8, threads=1
+    environments=4,
+    steps=4,
+    forecast_iterations=2,
+    imitation_iterations=2,
+    ppo_iterations=2,
+    width=8,
+    forecast_width=8,
+    threads=1,
 )
 SUITE = "default_policy"
 
