@@ -5,6 +5,7 @@ Each looks to a rule of `xapps.slice_bandwidth.evaluation` like a `VectorSliceEn
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,13 @@ def catalogue_policy() -> SlicePolicy:
     return SlicePolicy.model_validate({name: {"d_max_ms": limit} for name, limit in limits.items()})
 
 
+@lru_cache(maxsize=1)
+def _loads(situation: str, seeds: tuple[int, ...], periods: int) -> list[PeriodLoad]:
+    """What one node per seed is offered; kept until others are drawn, because all controllers play the same."""
+    traffic = PlantTraffic(situation, seeds, periods=periods)
+    return [traffic.next_period() for _ in range(periods)]
+
+
 class SituationEnv(VectorSliceEnv):
     """Nodes of the simulator in one named situation: arrivals burst by burst, delays as its queues measure them."""
 
@@ -48,9 +56,7 @@ class SituationEnv(VectorSliceEnv):
     def _draw(self, generator: np.random.Generator) -> None:
         number, periods = self.number, self.steps + HISTORY + TAIL
         self.period_s = np.full(number, 0.1)
-        seeds = [int(seed) for seed in generator.integers(2**31, size=number)]
-        traffic = PlantTraffic(self.situation_name, seeds, periods=periods)
-        self.loads: list[PeriodLoad] = [traffic.next_period() for _ in range(periods)]
+        self.loads = _loads(self.situation_name, tuple(generator.integers(2**31, size=number).tolist()), periods)
         # KPM counts what is on the link, with what encryption adds to it.
         growth = self.plant.encryption.growth(self.plant.packet_octets)
         offered = np.stack([load.mean_mbps * growth for load in self.loads])

@@ -46,6 +46,8 @@ SHORT_RUNS = {
             "2",
             "--nodes",
             "2",
+            "--simulator-nodes",
+            "3",
             "--periods",
             "6",
             "--decisions",

@@ -65,7 +65,7 @@ class Thresholds:
     target: float
 
 
-THRESHOLDS = Thresholds(1.0, 0.92, 0.95)
+THRESHOLDS = Thresholds(1.2, 0.85, 1.05)
 """The best of a grid on training seeds (`python -m benchmarks.slice_rl --tune`)."""
 
 

@@ -108,13 +108,17 @@ def as_served(learned: Learned, seen: Observation, limits: Limits) -> NDArray[np
     return np.where(slow[:, None], predict_and_enumerate(seen, learned.forecaster, limits), made)
 
 
-def clairvoyant(width: int = CLAIRVOYANT_WIDTH) -> Rule:
-    """The clairvoyant of :mod:`clairvoyant` as a rule; plans when it is first asked in an episode."""
+def clairvoyant(width: int = CLAIRVOYANT_WIDTH, *, replan: int | None = None) -> Rule:
+    """The clairvoyant of :mod:`clairvoyant` as a rule; plans when it is first asked in an episode.
+
+    And anew after every `replan` periods, for plants whose queues it only has a model of.
+    """
     plan: list[NDArray[np.intp]] = []
 
     def choose(env: VectorSliceEnv) -> NDArray[np.intp]:
         if not plan:
-            plan.extend(np.stack([clairvoyant_course(env.course(k), width) for k in range(env.number)], axis=1))
+            rows = np.stack([clairvoyant_course(env.course(k), width) for k in range(env.number)], axis=1)
+            plan.extend(rows[:replan])
         return plan.pop(0)
 
     return choose
