@@ -5,13 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from xapps.hems_load.fleet_problem import Appliances, Battery, Ev, FleetProblem, HeatPump, Meter, Shiftable
-from xapps.hems_load.solver.fleet import Effort, solve_fleet
+from xapps.hems_load.solver.fleet import Effort, project_plan, solve_fleet
 
 __all__ = ["warm_up"]
 
 
 def warm_up() -> None:
-    """Compile, or load from disk, all that `solve_fleet` runs: tens of seconds once, under a second afterwards."""
+    """Compile, or load from disk, what `solve_fleet` and `project_plan` run.
+
+    Tens of seconds once, a second afterwards.
+    """
     steps, one = 8, np.ones(2)
     flat = np.ones((2, steps))
     meter = Meter(flat, flat, 0 * flat, 0.3 * flat, 0.1 * flat, 5 * one, 3 * flat)
@@ -25,4 +28,5 @@ def warm_up() -> None:
     runs = Shiftable(np.ones((2, 1)), 0.5 * np.ones((2, 1)), first, last)
     problem = FleetProblem(np.full(steps, 0.25), meter, battery, ev, pump, appliances, runs)
     _, warm = solve_fleet(problem, effort=Effort(threads=1))
-    solve_fleet(problem, warm, shift_steps=1, effort=Effort(threads=1))
+    plan, _ = solve_fleet(problem, warm, shift_steps=1, effort=Effort(threads=1))
+    project_plan(problem, plan, threads=1)
