@@ -1,9 +1,10 @@
-"""Machine code before the first cycle: a small fleet of every kind, solved once cold and once warm."""
+"""Machine code and memory before the first cycle: a small fleet of every kind, solved once cold and once warm."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from ric.heap import keep_freed_memory
 from xapps.hems_load.fleet_problem import Appliances, Battery, Ev, FleetProblem, HeatPump, Meter, Shiftable
 from xapps.hems_load.solver.fleet import Effort, project_plan, solve_fleet
 
@@ -11,10 +12,11 @@ __all__ = ["warm_up"]
 
 
 def warm_up() -> None:
-    """Compile, or load from disk, what `solve_fleet` and `project_plan` run.
+    """Compile, or load from disk, what `solve_fleet` and `project_plan` run; keep freed memory for the next cycle.
 
     Tens of seconds once, a second afterwards.
     """
+    keep_freed_memory()
     steps, one = 8, np.ones(2)
     flat = np.ones((2, steps))
     meter = Meter(flat, flat, 0 * flat, 0.3 * flat, 0.1 * flat, 5 * one, 3 * flat)
