@@ -32,7 +32,6 @@ from xapps.hems_load.solver.storages import (
 __all__ = ["Frame", "Last", "Room", "Workspace", "kept_rows", "solve_homes"]
 
 L = rows.L
-SEGMENTS = rows.SEGMENTS
 SPAN = 16
 """Steps that are copied to the lanes at a time, so that the lines written stay near until all homes are in."""
 REFILL = 4

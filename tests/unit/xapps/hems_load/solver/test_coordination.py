@@ -92,7 +92,7 @@ def test_coordinate_fleet_begins_where_the_last_cycle_ended(city):
     first, warm = coordinate_fleet(problem, cap, effort=usual)
     again, later = coordinate_fleet(problem, cap, warm, effort=usual)
     assert np.all(again.fleet_net_kw <= cap * 1.002)
-    assert again.costs.total.sum() <= first.costs.total.sum() + 0.002 * problem.homes
+    assert again.costs.total.sum() <= first.costs.total.sum() + 0.003 * problem.homes
     steps = [sum(answer.newton_steps.mean() for answer in start.answers) for start in (warm, later)]
     assert steps[1] < 0.95 * steps[0]
 
