@@ -37,8 +37,6 @@ SPAN = 16
 REFILL = 4
 """Lanes that wait until they are filled again together: a pass over the block costs as much for one home as for all."""
 NOBODY = -1
-LEAST_EUR, MOST_EUR = 1.0, 3.0
-"""Plans that cost less, or more, than these are as exact as one that costs so much."""
 LEAST_KW = 1e-3
 """Balances missed by less count as kept; `settle` makes them good."""
 
@@ -179,12 +177,6 @@ def _clear(w: Any, k: int) -> None:
 
 
 @compiled
-def _exact(acc: Any, k: int, gap: float) -> bool:
-    """Whether the duality gap in lane `k` is within `gap` of what the plan costs, from `LEAST_EUR` to `MOST_EUR`."""
-    return bool(acc[rows.MU + k] <= gap * min(max(acc[rows.SPENT + k], LEAST_EUR), MOST_EUR))
-
-
-@compiled
 def _judge(w: Any, at: Any, kept: Any, gaps: Any, most: int) -> bool:
     """Settle the lanes whose homes are solved, or have taken too many steps; leave the iterates to start from.
 
@@ -195,7 +187,7 @@ def _judge(w: Any, at: Any, kept: Any, gaps: Any, most: int) -> bool:
         if w.place[k] == NOBODY or acc[rows.SETTLED + k] > 0.0:
             continue
         mu = acc[rows.MU + k]
-        settled = (_exact(acc, k, gaps[0]) and acc[rows.INFEASIBLE + k] < LEAST_KW) or w.taken[k] >= most
+        settled = (ip.exact(acc, k, gaps[0]) and acc[rows.INFEASIBLE + k] < LEAST_KW) or w.taken[k] >= most
         if acc[rows.KEPT + k] == 0.0 and (settled or mu <= gaps[1]):
             _keep(w, at, k, kept[w.place[k]])
             acc[rows.KEPT + k] = 1.0
@@ -265,7 +257,7 @@ def solve_homes(
                     home = last.home[w.place[k]]
                     _leave(w, c, devices, posed, home, k, x, plans, rough)
                     plans.taken[home] = w.taken[k]
-                    if not _exact(acc, k, gaps[0]):
+                    if not ip.exact(acc, k, gaps[0]):
                         _clear(w, k)
                     w.place[k] = NOBODY
             if waiting == 0:

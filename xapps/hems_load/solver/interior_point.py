@@ -79,8 +79,9 @@ from xapps.hems_load.solver.layout import (
     triangle,
 )  # fmt: skip
 
-__all__ = ["factor", "newton_step", "offsets", "side", "sign"]
+__all__ = ["exact", "factor", "newton_step", "offsets", "side", "sign"]
 
+_LEAST_EUR, _MOST_EUR = 1.0, 3.0  # plans that cost less, or more, are as exact as one that costs so much
 _TO_BOUNDARY = 0.99
 _LEAST_SIGMA = 1e-3
 _SURE_SECOND = 0.5
@@ -221,6 +222,12 @@ def factor(w: Any, at: Any, steps: int) -> None:
         spent += datum(w, w.store_data, KEEP, i, steps) * get(w.stores, end + PI) * get(w.stores, end - of_store + S)
     put(w.acc, MU, mu)
     put(w.acc, SPENT, greater(spent, -spent))
+
+
+@compiled
+def exact(acc: Any, k: int, gap: float) -> bool:
+    """Whether the duality gap in lane `k` is within `gap` of what the plan costs, from 1 to 3 EUR."""
+    return bool(acc[MU + k] <= gap * min(max(acc[SPENT + k], _LEAST_EUR), _MOST_EUR))
 
 
 # Backwards: the affine direction ---------------------------------------------------------------------------------
