@@ -32,6 +32,7 @@ from xapps.hems_load.solver.storages import (
 __all__ = ["Frame", "Last", "Room", "Workspace", "kept_rows", "solve_homes"]
 
 L = rows.L
+SEGMENTS = rows.SEGMENTS
 SPAN = 16
 """Steps that are copied to the lanes at a time, so that the lines written stay near until all homes are in."""
 REFILL = 4
@@ -187,7 +188,7 @@ def _judge(w: Any, at: Any, kept: Any, gaps: Any, most: int) -> bool:
         if w.place[k] == NOBODY or acc[rows.SETTLED + k] > 0.0:
             continue
         mu = acc[rows.MU + k]
-        settled = (ip.exact(acc, k, gaps[0]) and acc[rows.INFEASIBLE + k] < LEAST_KW) or w.taken[k] >= most
+        settled = (mu <= gaps[0] and acc[rows.INFEASIBLE + k] < LEAST_KW) or w.taken[k] >= most
         if acc[rows.KEPT + k] == 0.0 and (settled or mu <= gaps[1]):
             _keep(w, at, k, kept[w.place[k]])
             acc[rows.KEPT + k] = 1.0
@@ -242,8 +243,8 @@ def solve_homes(
     """Solve the homes of `last`, their plans to `plans`, their iterates for the next time to `kept` (P, numbers, T).
 
     Lanes whose homes are solved take the next ones, so that slow homes hold up nobody. `gaps` (2,): duality gap of the
-    solution, per EUR that it costs, and of the iterate kept [EUR]; `most` Newton steps; `mu`: complementarity at the
-    start. Without prices to place runs by, the solution is a rough one, and only `plans.price` is filled.
+    solution and of the iterate kept [EUR]; `most` Newton steps; `mu`: complementarity at the start. Without prices to
+    place runs by, the solution is a rough one, and only `plans.price` is filled.
     """
     homes, acc, at, steps = last.home.size, w.acc, devices.at, c.hours.size
     waiting, rough = homes, last.price_shift < 0
@@ -257,7 +258,7 @@ def solve_homes(
                     home = last.home[w.place[k]]
                     _leave(w, c, devices, posed, home, k, x, plans, rough)
                     plans.taken[home] = w.taken[k]
-                    if not ip.exact(acc, k, gaps[0]):
+                    if not acc[rows.MU + k] <= gaps[0]:
                         _clear(w, k)
                     w.place[k] = NOBODY
             if waiting == 0:

@@ -24,9 +24,7 @@ from xapps.hems_load.solver.master import Answers, Mix, mix_answers
 from xapps.hems_load.solver.runs import run_load
 from xapps.hems_load.solver.teams import TEAMS, blended, by_team, form_teams, mixed_by_team
 
-__all__ = [
-    "EVENNESS_EUR", "EXACTNESS", "Call", "LocalShard", "Outcome", "Shard", "coordinate_fleet", "coordinate_shards",
-]  # fmt: skip
+__all__ = ["EVENNESS_EUR", "Call", "LocalShard", "Outcome", "Shard", "coordinate_fleet", "coordinate_shards"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -43,9 +41,6 @@ KEPT = 1e-3
 """A cap passed by no more than this share of it counts as kept."""
 TRUST = 0.15
 """Step from the last price to the master's dual, which jumps while there are few answers [1]."""
-EXACTNESS = 0.06
-"""Duality gap under a cap, as a part of what plans without one may have: what plans and answers cost too much adds up
-in the mix, and a tighter gap takes few more steps [1]."""
 NEARNESS = 0.01
 """Rise of a home's price with its import's distance from the last mix [EUR/kWh per kW], no cost: the next answers lie
 near the mix, and homes that all see the same cheap quarter of an hour share it."""
@@ -188,8 +183,7 @@ class LocalShard:
         self, problem: FleetProblem, warm: WarmStart | None = None, *, shift_steps: int = 0, effort: Effort,
         teams: int = TEAMS,
     ) -> None:  # fmt: skip
-        self._problem, self._teams = replace(problem, fleet_price=None), teams
-        self._effort = replace(effort, gap=EXACTNESS * effort.gap)
+        self._problem, self._effort, self._teams = replace(problem, fleet_price=None), effort, teams
         self._start, self._shift = warm, shift_steps
         self._answer_starts: tuple[WarmStart, ...] = () if warm is None else warm.answers
         self._plans: list[FleetPlan] = []

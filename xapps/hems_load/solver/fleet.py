@@ -32,9 +32,8 @@ JOB = 512
 class Effort:
     """How exact a solution is to be."""
 
-    gap: float = 0.08
-    """Duality gap of each home, as a share of what its plan costs, at least 1 EUR [1]: a bound, which the settled plan
-    comes much nearer to its optimum than."""
+    gap_eur: float = 0.12
+    """Duality gap of each home [EUR over the horizon]."""
     most_steps: int = 80
     cold_mu: float = 1e-3
     """Complementarity of a starting point without a last solution [EUR per bound] ..."""
@@ -86,7 +85,7 @@ class _Job(NamedTuple):
 def solve_fleet(
     problem: FleetProblem, warm: WarmStart | None = None, *, shift_steps: int = 0, effort: Effort | None = None
 ) -> tuple[FleetPlan, WarmStart]:
-    """The best plan of every home at the fleet's price, each within `effort.gap` of its optimum.
+    """The best plan of every home at the fleet's price, each within `effort.gap_eur` of its optimum.
 
     `warm` is the last solution of the same homes, whose horizon began `shift_steps` steps earlier; a home that did not
     settle, or has other kinds of devices since, starts cold. Always gives a plan: what cannot be kept is relaxed and
@@ -200,18 +199,18 @@ def _solve_job(
     posed, settled = room.posed(devices, steps), Settled.room(devices, steps)
     every = np.arange(rows.size)
 
-    def run(last: Last, gap: float, mu: float) -> None:
-        gaps, work = np.array([gap, effort.kept_gap_eur]), room.workspace(group.frame)
+    def run(last: Last, gap_eur: float, mu: float) -> None:
+        gaps, work = np.array([gap_eur, effort.kept_gap_eur]), room.workspace(group.frame)
         solve_homes(columns, work, devices, posed, settled, last, kept, effort.most_steps, gaps, mu, plans)
 
     if warm[0] is not None and job.first < group.known.size:
         last = Last(rows, group.iterates, group.known[own], warm[1], warm[0].price, warm[1])
-        return run(last, effort.gap, effort.warm_mu)
+        return run(last, effort.gap_eur, effort.warm_mu)
     shift, mu = -1, effort.cold_mu
     if columns.run_kw.shape[1]:
         run(Last(rows, kept, every, shift, plans.price, -1), effort.kept_gap_eur, mu)
         shift, mu = 0, effort.warm_mu
-    return run(Last(rows, kept, every, shift, plans.price, 0), effort.gap, mu)
+    return run(Last(rows, kept, every, shift, plans.price, 0), effort.gap_eur, mu)
 
 
 def _plans(problem: FleetProblem) -> Plans:

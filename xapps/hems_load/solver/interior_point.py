@@ -66,7 +66,6 @@ from xapps.hems_load.solver.layout import (
     SECOND,
     SEGMENTS,
     SETTLED,
-    SPENT,
     STORE,
     TARGET,
     WIDE,
@@ -79,9 +78,8 @@ from xapps.hems_load.solver.layout import (
     triangle,
 )  # fmt: skip
 
-__all__ = ["exact", "factor", "newton_step", "offsets", "side", "sign"]
+__all__ = ["factor", "newton_step", "offsets", "side", "sign"]
 
-_LEAST_EUR, _MOST_EUR = 1.0, 3.0  # plans that cost less, or more, are as exact as one that costs so much
 _TO_BOUNDARY = 0.99
 _LEAST_SIGMA = 1e-3
 _SURE_SECOND = 0.5
@@ -121,20 +119,19 @@ def offsets(at: Any, t: int) -> tuple[int, int, int, int]:
 
 
 @inlined
-def _move_segments(w: Any, t: int, m: int, b: int, ap: Any, ad: Any, price: Any) -> tuple[Any, Any, Any, Any, Any]:
-    """The meter's segments: complementarity, balance, pull of the costs on it, weight, cost."""
+def _move_segments(w: Any, t: int, m: int, b: int, ap: Any, ad: Any, price: Any) -> tuple[Any, Any, Any, Any]:
+    """The meter's segments: complementarity, balance, pull of the costs on it, weight."""
     curve = datum(w, w.box_data, CURVE, 0, t)
     mu, balance, pull, weight = fill(w.acc, 0.0), get(w.meter, m + BASE), fill(w.acc, 0.0), fill(w.acc, 0.0)
-    spent = fill(w.acc, 0.0)
     for j in range(SEGMENTS):
         at = b + j * BOX * L
         v, pair, inv_d = move_box(w.boxes, at, ap, ad, curve)
-        sigma, cost = sign(j), datum(w, w.box_data, COST, j, t)
-        moved, spent = -(cost + curve * v + sigma * price) * inv_d, spent + cost * v
+        sigma = sign(j)
+        moved = -(datum(w, w.box_data, COST, j, t) + curve * v + sigma * price) * inv_d
         put(w.boxes, at + DV, moved)
         mu, balance, pull, weight = mu + pair, balance + sigma * v, pull + sigma * moved, weight + inv_d
         curve = fill(w.acc, 0.0)  # of the first alone
-    return mu, balance, pull, weight, spent
+    return mu, balance, pull, weight
 
 
 @inlined
@@ -192,14 +189,14 @@ def _move_store(w: Any, t: int, i: int, s: int, of_store: int, o: int, later: in
 def factor(w: Any, at: Any, steps: int) -> None:
     """Take the last step everywhere and factorise; the affine right-hand side goes along, the gap is left in MU."""
     n, of_store, of_wide = at.size - 1, (at.size - 1) * STORE * L, _wide(at, 1) - _wide(at, 0)
-    ap, ad, mu, spent = get(w.acc, ALPHA_P), get(w.acc, ALPHA_D), fill(w.acc, 0.0), fill(w.acc, 0.0)
+    ap, ad, mu = get(w.acc, ALPHA_P), get(w.acc, ALPHA_D), fill(w.acc, 0.0)
     for t in range(steps):
         m, b, s, p = offsets(at, t)
         o = _wide(at, t)
         price = get(w.meter, m + LAMBDA) + ad * get(w.meter, m + DLAMBDA)
         put(w.meter, m + LAMBDA, price)
-        pair, balance, pull, weight, cost = _move_segments(w, t, m, b, ap, ad, price)
-        mu, spent = mu + pair, spent + cost
+        pair, balance, pull, weight = _move_segments(w, t, m, b, ap, ad, price)
+        mu += pair
         total = like(w.wide, weight)
         for i in range(n):
             own, mine = s + i * STORE * L, o + i * WIDE * L
@@ -216,18 +213,7 @@ def factor(w: Any, at: Any, steps: int) -> None:
         predict_mean(w, t, s, o, o - of_wide, n, pull * inv_s)
         predict_x(w, t, o, p, n, weight, inv_s)
         measure(w, s, o, p, n)
-    _, _, beyond, _ = offsets(at, steps)
-    for i in range(n):
-        end = beyond + i * STORE * L
-        spent += datum(w, w.store_data, KEEP, i, steps) * get(w.stores, end + PI) * get(w.stores, end - of_store + S)
     put(w.acc, MU, mu)
-    put(w.acc, SPENT, greater(spent, -spent))
-
-
-@compiled
-def exact(acc: Any, k: int, gap: float) -> bool:
-    """Whether the duality gap in lane `k` is within `gap` of what the plan costs, from 1 to 3 EUR."""
-    return bool(acc[MU + k] <= gap * min(max(acc[SPENT + k], _LEAST_EUR), _MOST_EUR))
 
 
 # Backwards: the affine direction ---------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ __all__ = [
     "DZU", "ENTERS", "ETA", "FLOW", "GAIN", "GYY", "GYZ", "HIGH", "INFEASIBLE", "INV_D", "INV_H", "INV_L",
     "INV_S", "KEEP", "KEPT", "L", "LAMBDA", "LANES", "LARGEST", "LARGEST_PRICE", "LEAST", "LEAST_PRICE", "LOW",
     "M", "METER", "MOST", "MU", "OWN", "PI", "PULL", "RL", "RU", "S", "SCRATCH", "SECOND", "SEGMENTS", "SETTLED",
-    "SLACK", "SPENT", "STORE", "STORE_DATA", "TARGET", "UP", "V", "WIDE", "WIDE_METER", "YHAT", "Z", "ZL", "ZS", "ZU",
+    "SLACK", "STORE", "STORE_DATA", "TARGET", "UP", "V", "WIDE", "WIDE_METER", "YHAT", "Z", "ZL", "ZS", "ZU",
     "triangle",
 ]  # fmt: skip
 
@@ -49,9 +49,9 @@ DQ, DK = 0, L
 # Rows of a storage that live only within a step.
 SCRATCH = 5
 OWN, GYY, DET, YHAT, CARRY = (n * L for n in range(SCRATCH))
-# Rows of the block's accumulators; SPENT is what the meter's energy costs, less what is left at the end is worth [EUR].
-ACC = 10
-MU, SPENT, ALPHA_P, ALPHA_D, TARGET, SECOND, INFEASIBLE, SETTLED, KEPT, ENTERS = (n * L for n in range(ACC))
+# Rows of the block's accumulators.
+ACC = 9
+MU, ALPHA_P, ALPHA_D, TARGET, SECOND, INFEASIBLE, SETTLED, KEPT, ENTERS = (n * L for n in range(ACC))
 
 
 def triangle(n: int) -> int:

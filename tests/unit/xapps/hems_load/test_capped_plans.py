@@ -56,7 +56,7 @@ def test_group_keeps_its_cap_and_the_others_their_plans(problem, free):
     assert price.shape == (HOMES, T)
     assert price[LEFT].max() > 0
     assert not price[~LEFT].any()
-    assert plan.costs.total.sum() >= free.costs.total.sum() - HOMES * EFFORT.gap
+    assert plan.costs.total.sum() >= free.costs.total.sum() - HOMES * EFFORT.gap_eur
 
 
 def test_nested_groups_and_all_homes_keep_all_caps_at_once(problem, free):

@@ -14,7 +14,7 @@ from xapps.hems_load.fleet_problem import FleetPlan, relaxation_of
 from xapps.hems_load.solver import Effort, project_plan, solve_fleet
 from xapps.hems_load.solver.blocks import solve_homes
 
-EXACT = Effort(gap=1e-3, kept_gap_eur=0.1, threads=1)
+EXACT = Effort(gap_eur=1e-3, kept_gap_eur=0.1, threads=1)
 KW = 1e-6
 
 

@@ -47,5 +47,5 @@ def test_regrid_a_quarter_later_starts_nearer_than_none_and_leads_to_the_same_co
     problem = pose_fleet(now, HemsPolicy())
     plan, kept = solve_fleet(problem, regrid(warm, before.edges_h, now.edges_h + 0.25), effort=EFFORT)
     cold, started = solve_fleet(problem, effort=EFFORT)
-    np.testing.assert_allclose(plan.costs.total, cold.costs.total, atol=2 * EFFORT.gap)
+    np.testing.assert_allclose(plan.costs.total, cold.costs.total, atol=2 * EFFORT.gap_eur)
     assert kept.newton_steps.mean() < started.newton_steps.mean()
