@@ -22,7 +22,6 @@ from xapps.hems_load.solver.storages import (
     RUN_KW,
     START,
     Devices,
-    Posed,
     box_row,
     fill,
     pose_home,
@@ -285,8 +284,6 @@ class Frame(NamedTuple):
     """Sizes of the arrays of single precision: meter, boxes, stores, acc, data."""
     doubles: tuple[int, ...]
     """Of double precision: wide, x, scratch, column."""
-    steps: int
-    """T."""
 
     @classmethod
     def of(cls, devices: Devices, steps: int) -> Frame:
@@ -309,7 +306,7 @@ def _frame(n: int, boxes: int, varies: bytes, steps: int) -> Frame:
     return Frame(
         np.ascontiguousarray(box_data), np.ascontiguousarray(store_data),
         np.column_stack([row[same], own[same, 0]]), np.column_stack([row[moving], own[moving]]),
-        (*(count * L for count in single), size), tuple(count * L for count in double), steps,
+        (*(count * L for count in single), size), tuple(count * L for count in double),
     )  # fmt: skip
 
 
@@ -343,13 +340,6 @@ class Room:
     def __init__(self, frames: Sequence[Frame]) -> None:
         self._single = _aligned(max((sum(frame.singles) for frame in frames), default=0), np.float32)
         self._double = _aligned(max((sum(frame.doubles) for frame in frames), default=0), np.float64)
-        data = (len(frame.same) + len(frame.moving) + METER_DATA for frame in frames)
-        self._posed = _aligned(max(data, default=0) * L * max((frame.steps for frame in frames), default=0), np.float64)
-
-    def posed(self, devices: Devices, steps: int) -> Posed:
-        """Room for a posed home in each lane; ends the life of the last one."""
-        shape = (L, devices.varies.size, steps)
-        return Posed(self._posed[: L * devices.varies.size * steps].reshape(shape), np.zeros((L, devices.kind.size, 2)))
 
     def workspace(self, frame: Frame) -> Workspace:
         """An empty one laid out as in `frame`; ends the life of the last one."""

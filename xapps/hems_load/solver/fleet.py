@@ -15,6 +15,7 @@ from ric.errors import TwinRicError
 from xapps.hems_load.fleet_problem import Costs, FleetPlan, FleetProblem
 from xapps.hems_load.solver.blocks import Frame, Last, Room, kept_rows, solve_homes
 from xapps.hems_load.solver.columns import Columns, columns_of
+from xapps.hems_load.solver.lanes import LANES
 from xapps.hems_load.solver.settle import COLUMNS, COST_PARTS, RELAXED, Plans, Settled, project_homes
 from xapps.hems_load.solver.storages import NAMES, Devices, Posed
 
@@ -196,7 +197,8 @@ def _solve_job(
     """Solve and settle the homes of one job; leaves their iterates in the group's `kept`."""
     group, own, steps = job.group, slice(job.first, job.end), columns.hours.size
     rows, kept, devices = group.rows[own], group.kept[own], group.devices
-    posed, settled = room.posed(devices, steps), Settled.room(devices, steps)
+    # Zeroed for each job: homes without runs write no load of theirs, and another group's rows mean something else.
+    posed, settled = Posed.room(LANES, devices, steps), Settled.room(devices, steps)
     every = np.arange(rows.size)
 
     def run(last: Last, gap_eur: float, mu: float) -> None:

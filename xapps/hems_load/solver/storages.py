@@ -237,10 +237,9 @@ def _pose_meter(c: Any, h: int, rows: Floats) -> None:
         dearer[t] = dear[t] + c.hours[t] * c.over
     for t in range(base.size):
         sale[t] = -c.hours[t] * (sell[t] + price[t])
-    curve = rows[box_row(IMPORT, CURVE)]
-    _copy_moving(c.curvature, h, curve)
-    for t in range(c.curvature.shape[1]):
-        curve[t] *= c.hours[t]
+    curve, rise = rows[box_row(IMPORT, CURVE)], c.curvature[h if c.curvature.shape[0] > 1 else 0]
+    for t in range(1 if c.even and rise.size == 1 else curve.size):
+        curve[t] = c.hours[t] * rise[t if rise.size > 1 else 0]
     _per_hour(c, CURTAIL_EUR_PER_KWH, rows[box_row(CURTAIL, COST)])
     rows[box_row(IMPORT, MOST), 0] = limit
     rows[box_row(OVER, MOST), 0] = MOST_OVER_KW

@@ -240,3 +240,14 @@ def test_project_plan_of_a_solved_plan_changes_nothing():
     plan, _ = solve_fleet(problem, effort=Effort(threads=1))
     same = project_plan(problem, plan, threads=1)
     assert np.allclose(same.costs.total, plan.costs.total, atol=1e-6)
+
+
+def test_solve_fleet_without_runs_is_undisturbed_by_what_was_solved_before():
+    """Groups of homes follow each other in a thread's memory; what one leaves there is no load of the next."""
+    hours = np.concatenate([np.full(8, 1 / 60), np.full(24, 0.5)])
+    problem = replace(make_fleet(11, homes=60, steps=32, hours=hours), shiftable=None)
+    together, _ = solve_fleet(problem, effort=EXACT)
+    for home in (0, 31, 59):
+        alone, _ = solve_fleet(problem.take(np.array([home])), effort=EXACT)
+        assert together.costs.total[home] == pytest.approx(alone.costs.total[0], abs=5 * EXACT.gap_eur)
+        np.testing.assert_allclose(together.net_kw[home].sum(), alone.net_kw[0].sum(), atol=0.5)
