@@ -1,7 +1,5 @@
 """A fleet in two Ray actors is planned as it is in one process: the same prices, the same plans, the cap kept."""
 
-import gc
-
 import numpy as np
 import pytest
 
@@ -9,8 +7,6 @@ from benchmarks.city import City
 from ric.errors import TwinRicError
 from xapps.hems_load.shards import LocalHost, RayHost, SharedFleet
 from xapps.hems_load.solver import Effort, coordinate_fleet, solve_fleet
-
-ray = pytest.importorskip("ray")
 
 pytestmark = [
     pytest.mark.slow,
@@ -20,22 +16,6 @@ pytestmark = [
 ]
 HOMES, EFFORT = 60, Effort(threads=1)
 OPTIONS = {"rounds": 6}
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    """A Ray of this machine, which gives itself 30 s to start: on a busy one it may take a second try."""
-    for attempt in range(3):
-        try:
-            ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-            break
-        except Exception:
-            ray.shutdown()
-            if attempt == 2:
-                raise
-    yield
-    ray.shutdown()
-    gc.collect()  # what Ray leaves open is told while this test's filters hold
 
 
 def cycles(fleet):
@@ -53,7 +33,7 @@ def cycles(fleet):
     return outcomes, cap, problem
 
 
-def test_shards_in_two_ray_actors_plan_as_those_of_one_process(cluster):
+def test_shards_in_two_ray_actors_plan_as_those_of_one_process(ray_cluster):
     (here, cap, problem), (there, _, _) = (
         cycles(SharedFleet([kind(EFFORT, 24), kind(EFFORT, 24)])) for kind in (LocalHost, RayHost)
     )
@@ -70,7 +50,7 @@ def test_shards_in_two_ray_actors_plan_as_those_of_one_process(cluster):
     assert cost == pytest.approx(float(whole.costs.total.sum()), abs=0.01 * HOMES)
 
 
-def test_shard_that_cannot_be_solved_tells_so_across_processes(cluster):
+def test_shard_that_cannot_be_solved_tells_so_across_processes(ray_cluster):
     problem = City(8, 3).problem(0)
     problem.meter.load_kw[3] = np.nan
     fleet = SharedFleet([RayHost(EFFORT)])

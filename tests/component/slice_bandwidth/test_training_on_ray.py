@@ -1,12 +1,9 @@
 """Rollouts of nodes on shared links in two Ray actors: they come back whole, repeat with the seed, and teach."""
 
-import gc
-
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-ray = pytest.importorskip("ray")
 
 from xapps.slice_bandwidth.learner import Settings, Trainer  # noqa: E402
 from xapps.slice_bandwidth.networks import ForecastNet  # noqa: E402
@@ -20,28 +17,12 @@ pytestmark = [
 TINY = Settings(environments=6, steps=4, forecast_iterations=1, width=8, forecast_width=8, threads=1, cells=3)
 
 
-@pytest.fixture
-def cluster():
-    """A Ray of this machine, which gives itself 30 s to start: on a busy one it may take a second try."""
-    for attempt in range(3):
-        try:
-            ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-            break
-        except Exception:
-            ray.shutdown()
-            if attempt == 2:
-                raise
-    yield
-    ray.shutdown()
-    gc.collect()  # what Ray leaves open is told while this test's filters hold
-
-
 def new_trainer(actors):
     torch.manual_seed(0)
     return Trainer(TINY, ForecastNet(TINY.width), actors)
 
 
-def test_ray_actors_roll_out_nodes_on_shared_links_as_one_process_does(cluster):
+def test_ray_actors_roll_out_nodes_on_shared_links_as_one_process_does(ray_cluster):
     remote, local = new_trainer(2), new_trainer(0)
     there = remote.batches(teach=True)
     here = [local.batches(teach=True)[0] for _ in there]
