@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Awaitable, Collection
 from typing import ClassVar
 
 from ric.app_policies import PolicyOutcome
@@ -56,7 +56,7 @@ class HemsLoadApp(App[HemsConfig, HemsPolicy, FleetState, FleetDecision]):
         self._due: set[str] = set()
         self._published_ns: dict[tuple[str, str], int] = {}
         self._decided: dict[str, Decision] = {}
-        self._unpublished: list[tuple[str, Table]] = []
+        self._unpublished: dict[tuple[str, str], Table] = {}
         self._unanswered: dict[str, TwinState] = {}
 
     async def rebuild(self) -> None:
@@ -77,7 +77,7 @@ class HemsLoadApp(App[HemsConfig, HemsPolicy, FleetState, FleetDecision]):
     def _on_report(self, node: str, header: bytes, message: bytes) -> int | None:
         report = grid.decode_indication(header, message, in_force=self._commands.by_bus(node))
         self._commands.see(report)
-        self._unpublished += [(node, table) for kind, table in report.tables.items() if kind in TWINS]
+        self._unpublished |= {(node, kind): table for kind, table in report.tables.items() if kind in TWINS}
         if not self._memory(node).add(report.tables):
             return None
         self._due.add(node)
@@ -122,34 +122,35 @@ class HemsLoadApp(App[HemsConfig, HemsPolicy, FleetState, FleetDecision]):
         return None if state is None else fall_back_fleet(state, policy, reason, self._optimizers)
 
     async def act(self, decision: FleetDecision) -> None:
-        """Publish the twins, control every node, answer the storage schedules. Raises the first node's fault."""
-        await self._publish(decision)
-        faults = await asyncio.gather(*(self._control(node) for node in decision.nodes))
+        """Publish the twins, tell every node, answer the storage schedules. Raises the first fault, when all is done:
+        homes must have their set-points while the bus is away, and one node's refusal is not the others' affair.
+        """
+        faults = [await _fault_of(self._publish(decision))]
+        faults += await asyncio.gather(*(self._control(node) for node in decision.nodes))
+        faults.append(await _fault_of(self._commands.tell(to_ns(self.links.clock.now_s()))))
         for fault in faults:
             if fault is not None:
                 raise fault
-        await self._commands.tell(to_ns(self.links.clock.now_s()))
 
     async def _publish(self, decision: FleetDecision) -> None:
         for made in decision.nodes:
             if made.plan is not None:
                 twin_id = f"fleet_plan/{made.node}"
                 await self.links.twins.publish(TWIN_FORECAST, twin_id, made.plan.kind, made.plan, PLAN_VALID_MS)
-        tables, self._unpublished = self._unpublished, []
-        newest = {(node, table.kind): table for node, table in tables}
-        for (node, kind), table in newest.items():
+        for (node, kind), table in list(self._unpublished.items()):
             if table.source_time_ns > self._published_ns.get((node, kind), 0):
-                self._published_ns[node, kind] = table.source_time_ns
                 # An outlook holds for its whole length; the other twins are as old as their report.
                 valid_ms = 0 if kind == "outlook" else self.config.twin_valid_for_ms
                 state = await self.links.twins.publish(TWIN_REPORTED, f"{TWINS[kind]}/{node}", kind, table, valid_ms)
+                self._published_ns[node, kind] = table.source_time_ns
                 if kind == "home_report":
                     self._commands.reported(node, state.revision)
+            if self._unpublished[node, kind] is table:  # else a newer one has come meanwhile
+                del self._unpublished[node, kind]
 
     async def _control(self, node: Decision) -> TwinRicError | None:
         fault = await self._commands.give(node)
-        await self._answer(node, fault)
-        return fault
+        return await _fault_of(self._answer(node, fault)) or fault
 
     async def _answer(self, node: Decision, fault: TwinRicError | None) -> None:
         """Tell `twin.ack` what became of a new storage schedule."""
@@ -188,6 +189,14 @@ class HemsLoadApp(App[HemsConfig, HemsPolicy, FleetState, FleetDecision]):
         if reach.home_group and reach.home_group not in self._memories[node].groups:
             return False
         return reach.covers(Scope(e2_node_id=node, home_group=reach.home_group))
+
+
+async def _fault_of(work: Awaitable[None]) -> TwinRicError | None:
+    try:
+        await work
+    except TwinRicError as error:
+        return error
+    return None
 
 
 def _missed(node: Decision, name: str) -> str:

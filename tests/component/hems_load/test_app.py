@@ -76,8 +76,8 @@ class Peer:
 
 
 @asynccontextmanager
-async def running(policy=None, **settings):
-    clock, bus, peer = SimClock(START_S), MemoryBus(), Peer()
+async def running(policy=None, *, bus=None, **settings):
+    clock, bus, peer = SimClock(START_S), bus or MemoryBus(), Peer()
     await bus.start()
     config = HemsConfig(a1_address="", enforce_budget=False, quarter_steps=24, **settings)
     links = Links(HemsLoadApp.spec, HemsLoadApp.policy_type, config, clock, bus=bus)
@@ -194,6 +194,30 @@ async def test_app_policy_status_tells_by_how_much_a_cap_is_missed():
         if not enforced:
             assert reason == "OTHER_REASON"
             assert f"{missed:.1f} kW" in text
+
+
+class Bus(MemoryBus):
+    """A bus that can be away."""
+
+    away = False
+
+    async def publish(self, topic, key, value, headers):
+        if self.away:
+            raise TwinRicError("BUS-UNREACHABLE", "bus", "memory://", "a bus that is there")
+        await super().publish(topic, key, value, headers)
+
+
+async def test_app_tells_homes_over_e2_while_the_bus_is_away_and_its_twins_when_it_is_back():
+    bus = Bus()
+    async with running(bus=bus) as (runtime, peer, _, clock):
+        bus.away = True
+        for minute in (1, 2):
+            await cycle(runtime, peer, clock, minute)
+        assert [c.set_points.kind for c in peer.controls].count("home_set_point") == 2
+        assert not await bus.latest(TWIN_REPORTED)
+        bus.away = False
+        await cycle(runtime, peer, clock, 3)
+        assert f"outlook/{NODE}" in await bus.latest(TWIN_REPORTED)
 
 
 @asynccontextmanager
