@@ -20,7 +20,7 @@ from e2sim.reference import scenario_reference
 from e2sim.scenario import load_scenario
 from ric.a1.client import A1pClient
 from ric.bus.bus import Twins, open_bus
-from ric.clock import SourceClock, WallClock
+from ric.clock import SimClock, WallClock
 from ric.columns import Table
 from ric.config import validate
 from ric.e3.session import E3Endpoints
@@ -109,7 +109,7 @@ async def _serve(network: Network, options: argparse.Namespace) -> int:
             client = await stack.enter_async_context(aclosing(A1pClient(options.a1)))
             engine.hooks.append(Operator(network.scenario, client).play)
         if DesiredAgent.wanted(network):
-            await _act_on_desired(network, options.bus, stack)
+            await _act_on_desired(engine, options.bus, stack)
         stack.push_async_callback(agents.stop)
         stack.push_async_callback(feeders.stop)
         await feeders.start()
@@ -120,16 +120,18 @@ async def _serve(network: Network, options: argparse.Namespace) -> int:
     return 0
 
 
-async def _act_on_desired(network: Network, url: str, stack: AsyncExitStack) -> None:
+async def _act_on_desired(engine: Engine, url: str, stack: AsyncExitStack) -> None:
     """Let the nodes that are told over the bus be so, until `stack` closes. Raises TwinRicError without a bus."""
     if not url.startswith("kafka"):
         accepted = "kafka://host:port, as nodes of this scenario are desired_by_bus"
         raise TwinRicError("CONFIG-RANGE", "--bus", url, accepted, "Processes share no memory.")
-    metrics = Metrics("e2sim")
+    metrics, network = Metrics("e2sim"), engine.network
     bus = open_bus(url, metrics, client_id="e2sim-desired")
     stack.push_async_callback(bus.stop)
     await bus.start()
-    agent = DesiredAgent(network, Twins(bus, SourceClock(), metrics, "e2sim/desired"))
+    clock = SimClock(network.now_s)  # the homes' own time: what the topic holds may be of another run
+    engine.hooks.append(lambda _, end_s: clock.advance_to(end_s))
+    agent = DesiredAgent(network, Twins(bus, clock, metrics, "e2sim/desired"))
     stack.push_async_callback(agent.stop)
     await agent.start()
 

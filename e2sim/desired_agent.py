@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from e2sim.network import BY_BUS, Network
+from e2sim.network import BY_BUS, Network, Node
 from ric.bus.bus import TWIN_DESIRED, Twins
 from ric.bus.record import AckStatus, TwinState
 from ric.clock import to_s
@@ -34,10 +34,11 @@ class DesiredAgent:
     async def start(self) -> None:
         """Follow the topic. Raises TwinRicError BUS-UNREACHABLE."""
         loop = asyncio.get_running_loop()
-        work = await self._twins.following([TWIN_DESIRED], self._on_twin)
+        work = await self._twins.following([TWIN_DESIRED], self._on_twin, late=self._on_expired)
         for kind in sorted(BY_BUS):
             for twin in (await self._twins.rebuild(TWIN_DESIRED, f"{kind}/")).values():
-                self._on_twin(TWIN_DESIRED, twin)
+                if to_s(twin.source_time_ns) <= self._network.now_s:  # else of an earlier run of these days
+                    self._on_twin(TWIN_DESIRED, twin)
         self._tasks = [loop.create_task(work), loop.create_task(self._answer())]
 
     async def stop(self) -> None:
@@ -51,10 +52,19 @@ class DesiredAgent:
         """True while answers wait to be published."""
         return not self._answers.empty()
 
-    def _on_twin(self, _: str, twin: TwinState) -> None:
+    def _node_of(self, twin: TwinState) -> Node | None:
+        """The node whose homes are meant; None where that is none of this network."""
         kind, _, name = twin.twin_id.partition("/")
-        node = self._network.nodes.get(name)
-        if kind not in BY_BUS or node is None:
+        return self._network.nodes.get(name) if kind in BY_BUS else None
+
+    def _on_expired(self, _: str, twin: TwinState) -> None:
+        if self._node_of(twin) is not None:
+            reason = f"came more than {twin.valid_for_ms} ms after its source time"
+            self._answers.put_nowait((twin, AckStatus.EXPIRED, reason))
+
+    def _on_twin(self, _: str, twin: TwinState) -> None:
+        node = self._node_of(twin)
+        if node is None:
             return
         try:
             if not node.spec.desired_by_bus:

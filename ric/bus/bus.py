@@ -316,10 +316,13 @@ class Twins:
         return {twin_id: state for twin_id, state in held.items() if not record.is_expired(state, now_ns)}
 
     async def following(
-        self, topics: Sequence[str], handler: TwinHandler, *, from_start: bool = False
+        self, topics: Sequence[str], handler: TwinHandler, *, from_start: bool = False, late: TwinHandler | None = None
     ) -> Coroutine[Any, Any, None]:
-        """The work of following `topics`, to be run as a task; the position is fixed when this returns."""
-        return self._hand_over(self._bus.follow(topics, from_start=from_start), handler)
+        """The work of following `topics`, to be run as a task; the position is fixed when this returns.
+
+        `late` is called with records that move a twin on but have expired; without it they are dropped.
+        """
+        return self._hand_over(self._bus.follow(topics, from_start=from_start), handler, late)
 
     async def follow(self, topics: Sequence[str], handler: TwinHandler, *, from_start: bool = False) -> None:
         """Call `handler(topic, state)` for every record that moves a twin on, until the bus stops.
@@ -329,16 +332,20 @@ class Twins:
         """
         await (await self.following(topics, handler, from_start=from_start))
 
-    async def _hand_over(self, messages: AsyncIterator[BusMessage], handler: TwinHandler) -> None:
+    async def _hand_over(
+        self, messages: AsyncIterator[BusMessage], handler: TwinHandler, late: TwinHandler | None
+    ) -> None:
+        takers = {Verdict.APPLY: handler, Verdict.GAP: handler, Verdict.EXPIRED: late}
         async for message in messages:
             state = self._decoded(message)
             if state is None:
                 continue
             learn_time(self._clock, state.source_time_ns)
-            if not self._admitted(message.topic, state):
+            take = takers.get(self._verdict(message.topic, state))
+            if take is None:
                 continue
             try:
-                handler(message.topic, state)
+                take(message.topic, state)
             except TwinRicError as error:
                 self._metrics.count_refused(error.code)
                 self._log.warning("twin refused", topic=message.topic, twin_id=state.twin_id, fault=str(error))
@@ -358,7 +365,7 @@ class Twins:
             return None
         return state
 
-    def _admitted(self, topic: str, state: TwinState) -> bool:
+    def _verdict(self, topic: str, state: TwinState) -> Verdict:
         succession = self._successions.setdefault(topic, Succession())
         previous = succession.newest(state.twin_id)
         verdict = succession.admit(state, to_ns(self._clock.now_s()))
@@ -374,7 +381,7 @@ class Twins:
                 previous_revision=previous.revision if previous else 0,
                 producer=state.producer,
             )
-        return verdict in (Verdict.APPLY, Verdict.GAP)
+        return verdict
 
     async def acknowledge(self, desired: TwinState, status: AckStatus, reason: str = "") -> Ack:
         """Answer a desired record on `twin.ack`. Raises TwinRicError BUS-UNREACHABLE."""

@@ -101,3 +101,46 @@ async def test_node_told_over_e2_rejects_desired_state():
     assert answer.status is AckStatus.REJECTED
     assert "obeys E2" in answer.reason
     assert not node.parts.residential.fleet._wanted[:, 0].any()
+
+
+async def test_desired_state_of_an_earlier_run_of_the_same_days_is_not_put_in_force():
+    network = Network(scenario(by_bus=True))
+    node, table = set_points(network)
+    clock, bus = SimClock(network.now_s), MemoryBus()
+    await bus.start()
+    app = Twins(bus, clock, Metrics("test"), "hems_load/1")
+    ahead = Table(table.kind, table.ids, table.columns, to_ns(network.now_s + 600))
+    await app.publish(TWIN_DESIRED, f"home_set_point/{node.e2_node_id}", table.kind, ahead, 300_000)
+    agent = DesiredAgent(network, Twins(bus, clock, Metrics("test"), "e2sim/desired"))
+    await agent.start()
+    assert not agent.busy
+    assert not node.parts.residential.fleet._wanted[:, 0].any()
+    await app.publish(TWIN_DESIRED, f"home_set_point/{node.e2_node_id}", table.kind, table, 300_000)
+    for _ in range(50):
+        await clock.sleep_until(0)
+    (answer,) = [decode_ack(message.value) for message in bus._retained[TWIN_ACK]]
+    await agent.stop()
+    await bus.stop()
+    assert (answer.revision, answer.status) == (2, AckStatus.ACCEPTED)
+    assert node.parts.residential.fleet._wanted[:, 0].max() == 1.0
+
+
+async def test_desired_state_that_comes_too_late_is_answered_as_expired_and_not_put_in_force():
+    network = Network(scenario(by_bus=True))
+    node, table = set_points(network)
+    clock, bus = SimClock(network.now_s), MemoryBus()
+    await bus.start()
+    agent = DesiredAgent(network, Twins(bus, clock, Metrics("test"), "e2sim/desired"))
+    await agent.start()
+    await clock.advance_to(network.now_s + 301)
+    app = Twins(bus, clock, Metrics("test"), "hems_load/1")
+    await app.publish(TWIN_DESIRED, f"home_set_point/{node.e2_node_id}", table.kind, table, 300_000)
+    await app.publish(TWIN_DESIRED, "home_set_point/00101-e2000009", table.kind, table, 300_000)
+    for _ in range(50):
+        await clock.sleep_until(0)
+    (answer,) = [decode_ack(message.value) for message in bus._retained[TWIN_ACK]]
+    await agent.stop()
+    await bus.stop()
+    assert (answer.status, answer.twin_id) == (AckStatus.EXPIRED, f"home_set_point/{node.e2_node_id}")
+    assert "300000 ms" in answer.reason
+    assert not node.parts.residential.fleet._wanted[:, 0].any()
