@@ -25,6 +25,7 @@ from ric.clock import Clock, WallClock
 from ric.config import FrozenModel, load_config
 from ric.conflict_policies import ConflictPolicies
 from ric.delivery import Delivery
+from ric.desired_controls import DesiredControls
 from ric.e2.platform import E2Platform
 from ric.e2sm import dapp
 from ric.errors import TwinRicError
@@ -148,6 +149,7 @@ class RicPlatform:
             on_decision=self.conflicts.record, on_control=self.audit.record,
         )  # fmt: skip
         self.conflict_policies = ConflictPolicies(self.a1, self.e2.conflicts, metrics)
+        self.desired = DesiredControls(bus, metrics, self.e2.controls)
         self._stack = AsyncExitStack()
         self._ready = False
 
@@ -168,6 +170,8 @@ class RicPlatform:
             stack.push_async_callback(self.enrichment.stop)
             await self.conflict_policies.start()
             stack.push_async_callback(self.conflict_policies.stop)
+            await self.desired.start()
+            stack.push_async_callback(self.desired.stop)
             config = self.config
             stack.push_async_callback(self.e2.stop)
             ports = await self.e2.start(

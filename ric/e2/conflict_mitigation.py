@@ -53,9 +53,10 @@ class ConflictDecision:
     """Whether a control may go to the node, and why.
 
     `reason.code`: NO_CONFLICT; PREEMPTED (it displaces the `losers`); HELD_BY_HIGHER_PRIORITY, HELD_BY_EQUAL_PRIORITY,
-    STARVES_TRAFFIC or OPPOSES_CONTROL (refused in favour of `winner`, or admitted and only reported where the policy
-    says so); EFFECT_NOT_SEEN (told later: the node's reports disagree with its acknowledgement). `reason.details`
-    says which kind of conflict it was; `keys` are the parameters concerned, the first one leads.
+    STARVES_TRAFFIC or OPPOSES_CONTROL (refused in favour of `winner`, or admitted and only reported: where the policy
+    says so, or as the node was told already); EFFECT_NOT_SEEN (told later: the node's reports disagree with its
+    acknowledgement). `reason.details` says which kind of conflict it was; `keys` are the parameters concerned, the
+    first one leads.
     """
 
     intent: ControlIntent
@@ -126,8 +127,11 @@ class ConflictMitigation:
 
     # The decision -----------------------------------------------------------------------------------------------------
 
-    def decide(self, intent: ControlIntent, now_s: float) -> ConflictDecision:
-        """Admit or refuse a control; an admitted one holds its parameters from now on."""
+    def decide(self, intent: ControlIntent, now_s: float, *, is_told: bool = False) -> ConflictDecision:
+        """Admit or refuse a control; an admitted one holds its parameters from now on.
+
+        With `is_told` the node knows already, by a way that the RIC does not guard: admitted, whatever speaks against.
+        """
         pushes = self._pushes_of(intent, now_s)
         table = self._holds.get((intent.e2_node_id, intent.oid), {})
         held = dict(zip(intent.settings, map(table.get, intent.settings), strict=True))
@@ -136,7 +140,7 @@ class ConflictMitigation:
         objections += self._implicit(intent, pushes, now_s)
         priority = self._priority(intent.app_id)
         refusing = [each for each in objections if self._refuses(each, priority)]
-        if refusing:
+        if refusing and not is_told:
             return self._refuse(intent, refusing, priority)
         undo = self._take(intent, held, is_shared, now_s)
         self._push(intent, pushes, undo, now_s)
@@ -209,7 +213,7 @@ class ConflictMitigation:
     def _refuse(self, intent: ControlIntent, refusing: list[_Objection], priority: int) -> ConflictDecision:
         lead = max(refusing, key=lambda each: (self._priority(each.app_id), _ORDER[each.kind]))
         theirs = self._priority(lead.app_id)
-        code = _REFUSED.get(lead.kind) or f"HELD_BY_{'HIGHER' if theirs > priority else 'EQUAL'}_PRIORITY"
+        code = _code_of(lead, is_higher=theirs > priority)
         numbers = {"priority": float(priority), "winner_priority": float(theirs), **lead.numbers}
         details = {"conflict": lead.kind, "winner": lead.app_id, "parameter": lead.keys[0], **lead.details}
         keys = tuple(dict.fromkeys(key for each in (lead, *refusing) for key in each.keys))
@@ -227,8 +231,8 @@ class ConflictMitigation:
             return ConflictDecision(intent, True, intent.app_id, (), (), Reason("NO_CONFLICT", numbers), undo)
         lead = max(objections, key=lambda each: (self._priority(each.app_id), _ORDER[each.kind]))
         losers = tuple(sorted({each.app_id for each in objections}))
-        is_displaced = self._priority(lead.app_id) < priority
-        code = "PREEMPTED" if is_displaced else _REFUSED[lead.kind]
+        theirs = self._priority(lead.app_id)
+        code = "PREEMPTED" if theirs < priority else _code_of(lead, is_higher=theirs > priority)
         details = {"conflict": lead.kind, "losers": ", ".join(losers), "parameter": lead.keys[0], **lead.details}
         keys = tuple(dict.fromkeys(key for each in objections for key in each.keys))
         reason = Reason(code, {**numbers, **lead.numbers}, details)
@@ -328,6 +332,11 @@ class ConflictMitigation:
         for key in [key for key, (_, grant) in table.items() if grant[1] <= now_s]:
             del table[key]
         self._sweep_at[where] = max(SWEEP_ABOVE, 2 * len(table))
+
+
+def _code_of(objection: _Objection, *, is_higher: bool) -> str:
+    """Why the control is refused, or was told against: `is_higher` is the priority of who objects."""
+    return _REFUSED.get(objection.kind) or f"HELD_BY_{'HIGHER' if is_higher else 'EQUAL'}_PRIORITY"
 
 
 _ORDER = {"direct": 2, "indirect": 1, "implicit": 0}

@@ -118,6 +118,15 @@ class RicControls:
         self._expect(applied, span)
         return outcome
 
+    def note(self, intent: ControlIntent) -> ConflictDecision:
+        """Judge what an app told a node past the RIC: it holds like a control, and what speaks against it is told.
+
+        `conflicts.applied` or `conflicts.withdraw` is for whoever learns what became of it.
+        """
+        decision = self.conflicts.decide(intent, self._clock.elapsed_s(), is_told=True)
+        self._explain(decision)
+        return decision
+
     def _explain(self, decision: ConflictDecision) -> None:
         if decision.reason.code != "NO_CONFLICT":
             self._log.info("control conflict", reason=decision.reason.code, details=dict(decision.reason.details))

@@ -21,7 +21,7 @@ from ric.e2.observations import Observation, Seen, Span
 from ric.e2sm import grid
 from ric.errors import TwinRicError
 
-__all__ = ["observe_set_points", "set_points_of", "verify_set_points"]
+__all__ = ["amounts_of", "observe_set_points", "set_points_of", "verify_set_points"]
 
 KEPT_ENTITIES = 1_000
 """Names of larger tables are made anew each time: xApps choose them, and they must not fill the memory."""
@@ -38,7 +38,7 @@ Shown: TypeAlias = tuple[str, Floats, Floats | float, Floats | float, Floats | f
 
 def set_points_of(header: bytes, payload: bytes) -> Mapping[str, float]:
     """What a control sets: parameter -> amount. Raises TwinRicError (E2-MALFORMED, E2-RANGE)."""
-    return _amounts(grid.decode_control(header, payload).set_points)
+    return amounts_of(grid.decode_control(header, payload).set_points)
 
 
 def verify_set_points(header: bytes, settings: Mapping[str, float], outcome: bytes) -> Span:
@@ -47,7 +47,7 @@ def verify_set_points(header: bytes, settings: Mapping[str, float], outcome: byt
     Raises TwinRicError (E2-UNVERIFIED) naming the parameter whose value in force is another.
     """
     table = grid.decode_outcome(outcome)
-    in_force = _amounts(table)
+    in_force = amounts_of(table)
     for parameter, asked in settings.items():
         answered = in_force.get(parameter, math.nan)
         if not abs(answered - asked) <= ROUNDED:
@@ -123,7 +123,8 @@ def _meter(power_kw: Floats) -> Floats:
     return METER_KW + METER_SHARE * np.abs(power_kw)
 
 
-def _amounts(table: Table) -> dict[str, float]:
+def amounts_of(table: Table) -> dict[str, float]:
+    """What a table of set-points sets: parameter -> amount."""
     amounts: dict[str, float] = {}
     names = _parameters(table.kind, table.ids, tuple(table.columns))
     for parameters, values in zip(names, table.columns.values(), strict=True):

@@ -246,3 +246,35 @@ def test_conflict_mitigation_strongest_objection_leads() -> None:
     mitigation.decide(slices("b", 25), 0.0)
     assert mitigation.decide(slices("a", 5), 1.0).winner == "hems_load"
     assert mitigation.decide(slices("a", 20), 1.0).winner == "b"
+
+
+def storage(app: str, **amounts: float) -> ControlIntent:
+    quantities = {f"storage_set_point storage-1 {name}": kw for name, kw in amounts.items()}
+    return ControlIntent(app, "n1", "grid", quantities, quantities)
+
+
+def homes(app: str, battery_kw: float) -> ControlIntent:
+    quantities = {"home_set_point home-1 battery_kw": battery_kw}
+    return ControlIntent(app, "n1", "grid", quantities, quantities)
+
+
+def test_conflict_mitigation_what_a_node_was_told_already_holds_whatever_speaks_against_it() -> None:
+    mitigation = ConflictMitigation({"protector": 5}, hold_s=10.0)
+    mitigation.decide(homes("protector", 20.0), 0.0)
+    told = mitigation.decide(homes("hems", -20.0), 1.0, is_told=True)
+    assert told.is_admitted
+    assert (told.reason.code, told.losers) == ("HELD_BY_HIGHER_PRIORITY", ("protector",))
+    assert mitigation.decide(homes("other", 0.0), 2.0).winner == "hems"
+    assert mitigation.decide(homes("hems", -20.0), 3.0, is_told=True).reason.code == "NO_CONFLICT"
+
+
+def test_conflict_mitigation_what_a_node_was_told_pushes_until_it_is_withdrawn() -> None:
+    mitigation = ConflictMitigation({}, hold_s=10.0)
+    told = mitigation.decide(homes("hems", -20.0), 0.0, is_told=True)
+    assert told.reason.code == "NO_CONFLICT"
+    against = mitigation.decide(storage("other", charge_kw=20.0), 1.0)
+    assert (against.is_admitted, against.winner, against.reason.code) == (False, "hems", "OPPOSES_CONTROL")
+    mitigation.withdraw(told)
+    assert mitigation.decide(storage("other", charge_kw=20.0), 2.0).reason.code == "NO_CONFLICT"
+    late = mitigation.decide(homes("hems", -20.0), 3.0, is_told=True)
+    assert (late.is_admitted, late.losers, late.reason.code) == (True, ("other",), "OPPOSES_CONTROL")
