@@ -1,6 +1,6 @@
 """Typed configuration: a YAML file, then environment variables, into one frozen pydantic model.
 
-`TWINRIC_HEMS_LOAD__CADENCE_S=30` overrides key `cadence_s` of an app loaded with prefix `TWINRIC_HEMS_LOAD`;
+`TWINRIC_HEMS_LOAD__VALID_FOR_S=120` overrides key `valid_for_s` of an app loaded with prefix `TWINRIC_HEMS_LOAD`;
 nested keys are joined with `__`; values are YAML.
 """
 
