@@ -35,7 +35,17 @@ CODES = {
     Mode.STATIC: "STATIC_SPLIT",
 }
 PROTECTION_FIRST = "PROTECTION_FIRST"
-TERMS = ("delay_term", "jitter_term", "bandwidth_term")
+NUMBERS = (
+    "objective_before", "objective_after", "violations_before", "violations_after", "moved_slots", "alarm",
+    *(
+        f"{name}_{figure}_{when}"
+        for when in ("before", "after")
+        for name in SLICES
+        for figure in ("flexe_slots", "delay_term", "jitter_term", "bandwidth_term")
+    ),
+    *(f"{name}_offered_mbps" for name in SLICES),
+)  # fmt: skip
+"""Numbers of a decision's reason, in this order."""
 
 
 @dataclass(frozen=True)
@@ -184,19 +194,12 @@ def explained(state: SliceState, policy: SlicePolicy, slots: NDArray[np.int64], 
         delay, jitter = delay + state.shared.mean_ms, np.sqrt(jitter**2 + state.shared.variance_ms2)
     whole = evaluate(delay, jitter, both, limits_of(policy))
     before, after = (Objective(whole.terms[k], whole.violations[k]) for k in (0, 1))
-    numbers = {
-        "objective_before": float(before.total),
-        "objective_after": float(after.total),
-        "violations_before": float(before.violation_count),
-        "violations_after": float(after.violation_count),
-        "moved_slots": float(moved_slots(state.slots, slots)),
-        "alarm": float(is_protected(state, policy)),
-    }
-    for when, objective, held in zip(("before", "after"), (before, after), both, strict=True):
-        for name, number, terms in zip(SLICES, held.tolist(), objective.terms.tolist(), strict=True):
-            numbers[f"{name}_flexe_slots_{when}"] = float(number)
-            numbers |= {f"{name}_{term}_{when}": value for term, value in zip(TERMS, terms, strict=True)}
-    numbers |= {f"{name}_offered_mbps": value for name, value in zip(SLICES, load.tolist(), strict=True)}
+    figures = [*whole.total.tolist(), *whole.violation_count.tolist()]
+    figures += [int(moved_slots(state.slots, slots)), is_protected(state, policy)]
+    for held, terms in zip(both.tolist(), whole.terms.tolist(), strict=True):
+        for number, row in zip(held, terms, strict=True):
+            figures += (number, *row)
+    numbers = dict(zip(NUMBERS, map(float, [*figures, *load.tolist()]), strict=True))
     details = {"mode": policy.mode.value, "third_term": policy.third_term.value, "e2_node_id": state.e2_node_id}
     reason = Reason(code, numbers, details)
     return NodeDecision(state.e2_node_id, state.source_time_ns, slots, state.slots, before, after, reason, state)

@@ -14,14 +14,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from xapps.slice_bandwidth import kernels
-from xapps.slice_bandwidth.model import CALENDAR_SLOTS, SLOT_MBPS, LinkModel
+from xapps.slice_bandwidth import history_kernels, kernels
+from xapps.slice_bandwidth.history_kernels import RATIO_LIMIT, RECENT, ROW
+from xapps.slice_bandwidth.model import CALENDAR_SLOTS, LinkModel
 from xapps.slice_bandwidth.objective import Limits
-from xapps.slice_bandwidth.state import HISTORY
 
 __all__ = [
-    "COLUMNS", "HORIZONS", "LEVELS", "MASSES", "OUTPUTS", "RATIO_LIMIT", "Forecaster", "Outlook", "blended",
-    "forecast_rows", "foresee", "persistence", "scenarios",
+    "BLEND", "COLUMNS", "HORIZONS", "LEVELS", "MASSES", "OUTPUTS", "RATIO_LIMIT", "RECENT", "Forecaster", "Outlook",
+    "blended", "flat", "forecast_rows", "foresee", "persistence", "scenarios",
 ]  # fmt: skip
 
 Floats = NDArray[np.float64]
@@ -34,17 +34,13 @@ LEVELS = np.cumsum(MASSES) - MASSES / 2
 HORIZONS = 2
 """The coming period, and the mean of the two after it."""
 OUTPUTS = HORIZONS * len(MASSES)
-RECENT = 32
-"""Periods that the network sees one by one; of all `HISTORY` it sees figures."""
-COLUMNS = RECENT + 13 + kernels.RECURRENCE
+COLUMNS = ROW
 """Columns of a forecaster's row, see :func:`forecast_rows`."""
 LENGTHS = np.array([1.0, 2.0, 8.0])
 """Periods in each stage of an outlook: the coming one, the two after it, and those over which a backlog is followed."""
 BLEND = (0.5, 0.25, 0.25)
 """Weight of the coming period, of the two after it and of those after these; among the best of six on training seeds,
 which differ by 0.3 %."""
-RATIO_LIMIT = 4.0
-"""Largest |log| of a load against the last one that the network is shown."""
 
 
 class Forecaster(Protocol):
@@ -68,46 +64,31 @@ def forecast_rows(offered_mbps: Floats, period_s: Floats, alarm: NDArray[np.bool
     and largest; share of periods that rise by a fifth or more, largest rise; how far the load is from repeating itself
     (0 to 2), three steps of what followed the last time, and how the last time differs from now.
     """
-    logs = np.log(np.maximum(np.swapaxes(offered_mbps, -1, -2), 1.0))
-    known = RECENT - 1
-    steps = logs[..., 1:] - logs[..., :-1]
-    whole = np.minimum(np.maximum(logs - logs[..., -1:], -RATIO_LIMIT), RATIO_LIMIT)
-    past, recent = whole[..., -RECENT:-1], steps[..., -known:]
-    out = np.empty((*logs.shape[:-1], COLUMNS), dtype=np.float32)
-    out[..., :known] = past
-    out[..., known] = past.sum(axis=-1) / known
-    out[..., known + 1] = np.minimum(np.sqrt((recent * recent).sum(axis=-1) / known), RATIO_LIMIT) * 5
-    out[..., known + 2] = past.max(axis=-1)
-    out[..., known + 3] = logs[..., -1] / np.log(10.0) - np.log10(SLOT_MBPS)
-    out[..., known + 4] = np.asarray(alarm)[..., None]
-    out[..., known + 5] = np.log10(np.asarray(period_s) / 0.1)[..., None]
-    out[..., known + 6 : known + 9] = SLICE_COLUMNS
-    out[..., known + 9] = whole.sum(axis=-1) / HISTORY
-    out[..., known + 10] = whole.min(axis=-1)
-    out[..., known + 11] = whole.max(axis=-1)
-    out[..., known + 12] = (steps > RISE).sum(axis=-1) * (10.0 / HISTORY)
-    out[..., known + 13] = np.minimum(steps.max(axis=-1), RATIO_LIMIT)
-    out[..., known + 14 :] = np.minimum(np.maximum(kernels.recurrence_of(logs, SHAPE), -RATIO_LIMIT), RATIO_LIMIT)
-    return out
+    logs = np.log(np.maximum(offered_mbps, 1.0))
+    return np.asarray(history_kernels.row_of(logs, period_s, alarm, SHAPE))
 
 
-RISE = 0.2
-"""Logarithm of a load against the one before it that counts as a rise."""
-SHAPE = np.zeros(kernels.RECURRENCE)
-SLICE_COLUMNS = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+SHAPE = np.zeros(COLUMNS, dtype=np.float32)
 
 
-def scenarios(
-    forecaster: Forecaster, offered_mbps: Floats, period_s: Floats, alarm: NDArray[np.bool_]
-) -> tuple[Floats, Floats]:
-    """Loads (S, ..., 3) [Mb/s] of the coming period and of the two after it, one per scenario, rising with S."""
+def scenarios(forecaster: Forecaster, offered_mbps: Floats, period_s: Floats, alarm: NDArray[np.bool_]) -> Floats:
+    """Loads (2, S, ..., 3) [Mb/s] of the coming period and of the two after it, one per scenario, rising with S."""
     rows = forecast_rows(offered_mbps, period_s, alarm)
-    ratios = np.asarray(forecaster(rows.reshape(-1, COLUMNS)), dtype=np.float64)
-    ratios = np.exp(np.minimum(np.maximum(ratios, -RATIO_LIMIT), RATIO_LIMIT))
-    ratios = ratios.reshape(*rows.shape[:-1], HORIZONS, len(MASSES))
-    # Quantiles may cross where the network is unsure: sorting never makes a quantile forecast worse.
-    loads = np.moveaxis(np.sort(ratios, axis=-1), -1, 0) * offered_mbps[..., -1, :][..., None]
-    return loads[..., 0], loads[..., 1]
+    ratios = np.ascontiguousarray(forecaster(rows.reshape(-1, COLUMNS)), dtype=np.float32)
+    last = flat(offered_mbps[..., -1, :], math.prod(rows.shape[:-2]), 3)
+    loads = np.empty((HORIZONS, len(MASSES), len(last), 3))
+    history_kernels.loads_of(ratios.reshape(-1, 3, OUTPUTS), last, loads)
+    return loads.reshape(HORIZONS, len(MASSES), *rows.shape[:-2], 3)
+
+
+def flat(value: NDArray[Any], number: int, *shape: int) -> Any:
+    """`value` (..., *shape) as (number, *shape), contiguous; one that is the same for all is repeated."""
+    whole = (number, *shape)
+    if value.shape != whole:
+        if value.size != math.prod(whole):
+            value = np.broadcast_to(value, whole)
+        value = value.reshape(whole)
+    return np.ascontiguousarray(value)
 
 
 @dataclass(frozen=True)
@@ -140,29 +121,27 @@ def blended(periods: tuple[Floats, Floats, Floats]) -> Floats:
 
 
 def foresee(
-    loads: tuple[Floats, Floats], queue_mbit: Floats, period_s: Floats, limits: Limits, link: LinkModel
+    loads: Floats | tuple[Floats, Floats], queue_mbit: Floats, period_s: Floats, limits: Limits, link: LinkModel
 ) -> Outlook:
-    """Cost of holding each slot count, per scenario of `loads` (S, ..., 3) each; the later load is taken to last.
+    """Cost of holding each slot count, per scenario of `loads` (2, S, ..., 3); the later load is taken to last.
 
-    `link` is one for all, or has the leading axes (...) of the loads.
+    `limits` and `link` are one for all, or have the leading axes (...) of the loads.
     """
-    count, lead = len(loads[0]), queue_mbit.shape[:-1]
+    coming = np.asarray(loads)
+    count, lead = coming.shape[1], coming.shape[2:-1]
     number = math.prod(lead)
 
-    def flat(value: Any, *shape: int) -> Any:
-        if value.size != number * math.prod(shape):
-            value = np.ascontiguousarray(np.broadcast_to(value, (*lead, *shape)))
-        return value.reshape(number, *shape)
+    def three(value: Floats) -> Any:
+        return flat(value, number, 3)
 
-    held = (limits.d_max_ms, limits.j_max_ms, limits.b_min_mbps, limits.violation_cost)
-    figures = (link.base_delay_ms, link.burst_mbit, link.buffer_mbit, link.in_step)
     stages = np.empty((len(LENGTHS), count, number, CALENDAR_SLOTS + 1, 3))
     left = np.empty(stages.shape[1:])
     kernels.foreseen(
-        np.stack(loads).reshape(2, count, number, 3), flat(queue_mbit, 3),
-        LENGTHS[:, None] * flat(np.asarray(period_s, dtype=np.float64)), flat(limits.weights, 3, 3),
-        tuple(flat(value, 3) for value in held), flat(limits.shortfall), tuple(flat(value, 3) for value in figures),
-        stages, left,
+        coming.reshape(2, count, number, 3), three(queue_mbit),
+        LENGTHS[:, None] * flat(np.asarray(period_s, dtype=np.float64), number), flat(limits.weights, number, 3, 3),
+        (three(limits.d_max_ms), three(limits.j_max_ms), three(limits.b_min_mbps), three(limits.violation_cost)),
+        flat(limits.shortfall, number),
+        (three(link.base_delay_ms), three(link.burst_mbit), three(link.buffer_mbit), three(link.in_step)), stages, left,
     )  # fmt: skip
     shape = (count, *lead, CALENDAR_SLOTS + 1, 3)
     return Outlook(stages.reshape(len(LENGTHS), *shape), left.reshape(shape))

@@ -96,7 +96,7 @@ def _pass(arriving: Floats, queue: Floats, link: tuple[float, float, float], wai
 
 
 @elementwise(
-    "void(float64[:],float64[:],float64,float64,float64,float64[:],float64[:],float64[:])",
+    ["void(float64[:],float64[:],float64,float64,float64,float64[:],float64[:],float64[:])"],
     "(t),(t),(),(),()->(t),(t),(t)",
 )
 def passed_over(

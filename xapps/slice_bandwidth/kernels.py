@@ -7,8 +7,7 @@ this size cost more in calls than in what they compute.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numba
@@ -16,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "NO_SLOT_MBPS", "RECURRENCE", "SLOT_MBPS", "TERM_LIMIT", "bound_of", "burst_of", "foreseen", "predicted", "priced",
-    "recurrence_of", "terms_of",
+    "NO_SLOT_MBPS", "SLOT_MBPS", "TERM_LIMIT", "bound_ms", "bound_of", "burst_of", "compiled", "elementwise",
+    "foreseen", "predicted", "priced", "terms_of",
 ]  # fmt: skip
 
 Floats = NDArray[np.float64]
@@ -30,12 +29,6 @@ SATURATED = 0.999
 TERM_LIMIT = 10.0
 """Where each delay and jitter term is cut off in what controllers are compared by; the reported eq (3) never is."""
 LEAST_BURST_MBIT, MOST_BURST_MBIT = 0.02, 4_000.0
-SHORTEST_LAG, LEAST_OVERLAP, NEIGHBOURS = 3, 24, 2
-"""Of the lags under which a load is compared with itself [period]."""
-UNTOLD = 0.05
-"""Sum of squared logarithms that speaks neither for nor against a lag: noise alone must not make one."""
-RECURRENCE = 12
-"""Figures that :func:`recurrence_of` gives of a slice."""
 LEAST_BASE_MS, LEAST_SHARE = 0.1, 0.1
 """Least base delay [ms] that random bursts must leave, and least share [1] of bits that come in bursts."""
 IN_TURN = 0.9
@@ -54,28 +47,39 @@ def compiled(function: Function, *, reorder: bool = False) -> Function:
     return made
 
 
-def elementwise(signature: str, shapes: str) -> Callable[[Callable[..., None]], Any]:
-    """A decorator to NumPy's generalised function of that signature (numba's) and those shapes."""
+def elementwise(signatures: Sequence[str], shapes: str) -> Callable[[Callable[..., None]], Any]:
+    """A decorator to NumPy's generalised function of those signatures (numba's) and shapes."""
 
     def decorate(function: Callable[..., None]) -> Any:
         try:
-            return numba.guvectorize([signature], shapes, nopython=True, cache=True)(function)
+            return numba.guvectorize(signatures, shapes, nopython=True, cache=True)(function)
         except RuntimeError:  # as above
-            return numba.guvectorize([signature], shapes, nopython=True)(function)
+            return numba.guvectorize(signatures, shapes, nopython=True)(function)
 
     return decorate
 
 
 @compiled
-def _waiting(offered: float, capacity: float, fluid: float, period_s: float, burst: float) -> float:
-    """Mean backlog [Mbit] that bursts add to the fluid one.
+def _spread(offered: float, period_s: float, burst: float) -> float:
+    """Most that bursts can add to a mean backlog [Mbit]: half a random walk's spread over the period.
 
-    Pollaczek-Khinchine below saturation, at most half a random walk's spread over the period (a reflected one's mean is
-    0.53 of it), and less while the fluid backlog keeps the queue from running empty.
+    A reflected one's mean is 0.53 of it.
     """
+    return 0.5 * math.sqrt(max(offered, 1e-3) * burst * period_s)
+
+
+@compiled
+def _from_empty(offered: float, capacity: float, burst: float, limit: float) -> float:
+    """Mean backlog [Mbit] that bursts make of an empty queue: Pollaczek-Khinchine, at most `limit`."""
     rho = min(offered / capacity, SATURATED)
-    limit = 0.5 * math.sqrt(max(offered, 1e-3) * burst * period_s)
-    added = min(burst * rho / (2 * (1 - rho)), limit)
+    return min(burst * rho / (2 * (1 - rho)), limit)
+
+
+@compiled
+def _waiting(offered: float, capacity: float, fluid: float, period_s: float, burst: float) -> float:
+    """Mean backlog [Mbit] that bursts add to the fluid one: less while that keeps the queue from running empty."""
+    limit = _spread(offered, period_s, burst)
+    added = _from_empty(offered, capacity, burst, limit)
     return added * math.exp(-fluid / limit) if fluid > 0 else added
 
 
@@ -93,6 +97,23 @@ def _fluid(offered: float, queue: float, capacity: float, period_s: float, buffe
 
 
 @compiled
+def _random(in_step: float) -> float:
+    """Share of the bursts that wait for each other, of the share of bits that come in bursts."""
+    return max((in_step - IN_TURN) / (1 - IN_TURN), 0.0)
+
+
+@compiled
+def _delays(
+    mean: float, variance: float, waiting: float, capacity: float, base_ms: float, burst: float, in_step: float
+) -> tuple[float, float]:
+    """Delay and jitter [ms] of a fluid backlog, its variance, and the backlog that bursts add."""
+    own = in_step * burst / 2  # a bit of a burst waits on average for half of it
+    to_ms = 1e3 / capacity
+    spread = variance + waiting * waiting + in_step * burst * burst / 3 - own * own
+    return base_ms + (mean + waiting + own) * to_ms, math.sqrt(spread) * to_ms
+
+
+@compiled
 def _period(
     offered: float, queue: float, slots: float, period_s: float, base_ms: float, burst: float, buffer: float,
     in_step: float,
@@ -100,16 +121,13 @@ def _period(
     """Delay [ms], jitter [ms] and backlog at the end [Mbit] of one slice's period."""
     capacity = max(slots * SLOT_MBPS, NO_SLOT_MBPS)
     mean, variance, end = _fluid(offered, queue, capacity, period_s, buffer)
-    random = max((in_step - IN_TURN) / (1 - IN_TURN), 0.0)
-    waiting = random * _waiting(offered, capacity, mean, period_s, burst)
-    own = in_step * burst / 2  # a bit of a burst waits on average for half of it
-    to_ms = 1e3 / capacity
-    variance += waiting * waiting + in_step * burst * burst / 3 - own * own
-    return base_ms + (mean + waiting + own) * to_ms, math.sqrt(variance) * to_ms, end
+    waiting = _random(in_step) * _waiting(offered, capacity, mean, period_s, burst)
+    delay, jitter = _delays(mean, variance, waiting, capacity, base_ms, burst, in_step)
+    return delay, jitter, end
 
 
 @elementwise(
-    "void(float64,float64,float64,float64,float64,float64,float64,float64,float64[:],float64[:],float64[:])",
+    ["void(float64,float64,float64,float64,float64,float64,float64,float64,float64[:],float64[:],float64[:])"],
     "(),(),(),(),(),(),(),()->(),(),()",
 )
 def predicted(
@@ -121,7 +139,7 @@ def predicted(
 
 
 @elementwise(
-    "void(float64,float64,float64,float64,float64,float64,float64,float64[:],float64[:],float64[:],float64[:])",
+    ["void(float64,float64,float64,float64,float64,float64,float64,float64[:],float64[:],float64[:],float64[:])"],
     "(),(),(),(),(),(),()->(),(),(),()",
 )
 def burst_of(
@@ -160,15 +178,21 @@ def burst_of(
     trust[0] = wanted / max(whole, 1e-12)
 
 
-@elementwise("void(float64,float64,float64,float64,float64,float64,float64[:])", "(),(),(),(),(),()->()")
+@compiled
+def bound_ms(offered: float, queue: float, slots: float, period_s: float, base_ms: float, burst: float) -> float:
+    """See :func:`safety.delay_bound_ms`, for one slice on so many slots."""
+    capacity = max(slots * SLOT_MBPS, NO_SLOT_MBPS)
+    growth = max(offered - capacity, 0.0) * period_s / 2
+    standing = burst / (1 + math.sqrt(max(1 - offered / capacity, 0.0)))
+    return base_ms + (queue + growth + standing) / capacity * 1e3
+
+
+@elementwise(["void(float64,float64,float64,float64,float64,float64,float64[:])"], "(),(),(),(),(),()->()")
 def bound_of(
     offered: float, queue: float, slots: float, period_s: float, base_ms: float, burst: float, bound: Floats
 ) -> None:
     """See :func:`safety.delay_bound_ms`."""
-    capacity = max(slots * SLOT_MBPS, NO_SLOT_MBPS)
-    growth = max(offered - capacity, 0.0) * period_s / 2
-    standing = burst / (1 + math.sqrt(max(1 - offered / capacity, 0.0)))
-    bound[0] = base_ms + (queue + growth + standing) / capacity * 1e3
+    bound[0] = bound_ms(offered, queue, slots, period_s, base_ms, burst)
 
 
 @compiled
@@ -179,7 +203,7 @@ def _third(slots: float, least_mbps: float, shortfall: bool) -> float:
 
 
 @elementwise(
-    "void(float64,float64,float64,float64[:],float64,float64,float64,boolean,float64[:],boolean[:])",
+    ["void(float64,float64,float64,float64[:],float64,float64,float64,boolean,float64[:],boolean[:])"],
     "(),(),(),(t),(),(),(),()->(t),(t)",
 )
 def terms_of(
@@ -211,7 +235,7 @@ def _fixed(slots: float, weights: Floats, b_min: float, price: float, shortfall:
 
 
 @elementwise(
-    "void(float64,float64,float64,float64[:],float64,float64,float64,float64,boolean,float64[:])",
+    ["void(float64,float64,float64,float64[:],float64,float64,float64,float64,boolean,float64[:])"],
     "(),(),(),(t),(),(),(),(),()->()",
 )
 def priced(
@@ -220,6 +244,29 @@ def priced(
 ) -> None:  # fmt: skip
     """See :func:`objective.priced_table`."""
     cost[0] = _priced(delay, jitter, _fixed(slots, weights, b_min, price, shortfall), (d_max, j_max, price), weights)
+
+
+@compiled
+def _stage(
+    offered: float, period_s: float, link: tuple[float, float, float, float], limits: tuple[float, float, float],
+    weights: Floats, table: Floats,
+) -> None:  # fmt: skip
+    """One period of one slice on C slot counts, priced; as :func:`_period`, in loops that become vectors.
+
+    table (6, C): capacity, fixed cost; backlog, taken over at its end; cost, set; two for sums.
+    """
+    base_ms, burst, buffer, in_step = link
+    capacity, fixed, backlog, cost, mean, variance = table[0], table[1], table[2], table[3], table[4], table[5]
+    limit, random = _spread(offered, period_s, burst), _random(in_step)
+    for c in range(table.shape[1]):
+        mean[c], variance[c], backlog[c] = _fluid(offered, backlog[c], capacity[c], period_s, buffer)
+        cost[c] = random * _from_empty(offered, capacity[c], burst, limit)
+    for c in range(table.shape[1]):
+        if mean[c] > 0:
+            cost[c] *= math.exp(-mean[c] / limit)
+    for c in range(table.shape[1]):
+        delay, jitter = _delays(mean[c], variance[c], cost[c], capacity[c], base_ms, burst, in_step)
+        cost[c] = _priced(delay, jitter, fixed[c], limits, weights)
 
 
 @compiled
@@ -234,64 +281,19 @@ def foreseen(
     """
     d_max, j_max, b_min, price = limits
     base_ms, burst, buffer, in_step = link
+    table = np.empty((6, left.shape[2]))
+    for c in range(table.shape[1]):
+        table[0, c] = max(c * SLOT_MBPS, NO_SLOT_MBPS)
     for n in range(queue.shape[0]):
         for k in range(3):
             bounds = (d_max[n, k], j_max[n, k], price[n, k])
-            for slots in range(left.shape[2]):
-                fixed = _fixed(slots, weights[n, k], b_min[n, k], price[n, k], shortfall[n])
-                for s in range(loads.shape[1]):
-                    backlog = queue[n, k]
-                    for stage in range(stages.shape[0]):
-                        delay, jitter, backlog = _period(
-                            loads[min(stage, 1), s, n, k], backlog, slots, lengths_s[stage, n], base_ms[n, k],
-                            burst[n, k], buffer[n, k], in_step[n, k],
-                        )  # fmt: skip
-                        stages[stage, s, n, slots, k] = _priced(delay, jitter, fixed, bounds, weights[n, k])
-                        if stage == 0:
-                            left[s, n, slots, k] = backlog
-
-
-@partial(compiled, reorder=True)
-def _unlikeness(logs: Floats, lag: int) -> float:
-    """How far a load is from repeating itself after `lag` periods: spread of the difference against that of both."""
-    first = second = squares = cross = 0.0
-    for k in range(lag, logs.shape[0]):
-        one, other = logs[k], logs[k - lag]
-        first += one
-        second += other
-        squares += one * one + other * other
-        cross += one * other
-    count = logs.shape[0] - lag
-    spread = squares - (first * first + second * second) / count
-    differing = squares - 2 * cross - (first - second) ** 2 / count
-    unlike: float = (max(differing, 0.0) + UNTOLD) / (max(spread, 0.0) + UNTOLD)
-    return unlike
-
-
-@elementwise("void(float64[:],float64[:],float64[:])", "(h),(f)->(f)")
-def recurrence_of(logs: Floats, shape: Floats, out: Floats) -> None:  # noqa: ARG001
-    """How well a load repeats itself, and how it went on the last times: see :func:`forecast.forecast_rows`.
-
-    logs (H,), oldest first; `shape` is not read, it says that there are `RECURRENCE` figures, half of them for the lag
-    under which the load is least unlike itself, half for the best of those that are no neighbours of it.
-    """
-    now, mean = logs.shape[0] - 1, logs.mean()
-    centred = np.empty(logs.shape[0])  # with strides that the compiler knows, so that it makes vectors of it
-    for k in range(logs.shape[0]):
-        centred[k] = logs[k] - mean
-    scores = np.empty(logs.shape[0] - LEAST_OVERLAP + 1)
-    for lag in range(SHORTEST_LAG, scores.shape[0]):
-        scores[lag] = _unlikeness(centred, lag)
-    half, best = out.shape[0] // 2, -LEAST_OVERLAP
-    for rank in range(2):
-        found = SHORTEST_LAG
-        for lag in range(SHORTEST_LAG, scores.shape[0]):
-            if scores[lag] < scores[found] and abs(lag - best) > NEIGHBOURS:
-                found = lag
-        then = now - found
-        out[rank * half] = scores[found]
-        for ahead in range(3):
-            out[rank * half + 1 + ahead] = logs[then + 1 + ahead] - logs[then]
-        for back in range(2):
-            out[rank * half + 4 + back] = logs[then - back] - logs[now - back]
-        best = found
+            figures = (base_ms[n, k], burst[n, k], buffer[n, k], in_step[n, k])
+            for c in range(table.shape[1]):
+                table[1, c] = _fixed(c, weights[n, k], b_min[n, k], price[n, k], shortfall[n])
+            for s in range(loads.shape[1]):
+                table[2] = queue[n, k]
+                for stage in range(stages.shape[0]):
+                    _stage(loads[min(stage, 1), s, n, k], lengths_s[stage, n], figures, bounds, weights[n, k], table)
+                    stages[stage, s, n, :, k] = table[3]
+                    if stage == 0:
+                        left[s, n, :, k] = table[2]

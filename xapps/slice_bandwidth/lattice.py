@@ -7,12 +7,12 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from xapps.slice_bandwidth import lattice_kernels
 from xapps.slice_bandwidth.model import CALENDAR_SLOTS, SLOT_STEP
-from xapps.slice_bandwidth.objective import moved_slots
 from xapps.slice_bandwidth.policy import SlicePolicy
 
 __all__ = [
-    "SPLITS", "Bounds", "bounds_of", "fits_in_every_slice", "index_of", "is_urgent", "nearest_split", "nearness",
+    "SPLITS", "Bounds", "bounds_of", "index_of", "is_urgent", "nearest_split", "nearness",
     "permitted", "permitted_of", "sum_over_slices",
 ]  # fmt: skip
 
@@ -30,8 +30,6 @@ SPLITS: Ints = _splits()
 """(525, 3): slots of control, protection, monitoring; at least one granule each, sums of at most 20."""
 
 _INDEX = {tuple(int(n) for n in split): row for row, split in enumerate(SPLITS)}
-_NARROW = SPLITS.astype(np.int16)
-_FLAT = np.ascontiguousarray((SPLITS * 3 + np.arange(3)).T)
 
 
 def index_of(slots: Ints) -> int:
@@ -68,8 +66,7 @@ def permitted(bounds: Bounds, slots: Ints, *, limit_moves: bool = True) -> Mask:
     """
     if not limit_moves:
         return bounds.inside
-    near = bounds.inside & (moved_slots(slots[..., None, :].astype(np.int16), _NARROW) <= bounds.max_moved[..., None])
-    return np.asarray(np.where(near.any(axis=-1, keepdims=True), near, bounds.inside))
+    return np.asarray(lattice_kernels.near(slots, SPLITS, bounds.inside, bounds.max_moved))
 
 
 def is_urgent(bounds: Bounds, slots: Ints, *, alarm: bool) -> bool:
@@ -95,13 +92,4 @@ def nearest_split(wanted: NDArray[np.float64], mask: Mask) -> NDArray[np.intp]:
 
 def sum_over_slices(table: NDArray[np.floating]) -> NDArray[np.floating]:
     """Values per split (..., 525) of a separable quantity given per slot count and slice (..., 21, 3)."""
-    flat = table.reshape(*table.shape[:-2], 63)
-    first, second, third = (flat.take(places, axis=-1) for places in _FLAT)
-    return np.asarray(first + second + third)
-
-
-def fits_in_every_slice(table: Mask) -> Mask:
-    """Splits (..., 525) all of whose slot counts pass in `table` (..., 21, 3)."""
-    flat = table.reshape(*table.shape[:-2], 63)
-    first, second, third = (flat.take(places, axis=-1) for places in _FLAT)
-    return np.asarray(first & second & third)
+    return np.asarray(lattice_kernels.sums_of(table, SPLITS))

@@ -7,15 +7,26 @@ from what predict-and-enumerate would do (the expected cost under the forecast) 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xapps.slice_bandwidth.forecast import Forecaster, Outlook, blended, foresee, scenarios
+from xapps.slice_bandwidth.feature_kernels import (
+    BASE_LIMIT,
+    FEATURES,
+    LIMIT,
+    NEWEST,
+    Coming,
+    Node,
+    Terms,
+    feature_rows,
+)
+from xapps.slice_bandwidth.forecast import BLEND, MASSES, Forecaster, flat, foresee, scenarios
 from xapps.slice_bandwidth.lattice import sum_over_slices
-from xapps.slice_bandwidth.model import CALENDAR_SLOTS, SLOT_MBPS, LinkModel
+from xapps.slice_bandwidth.model import LinkModel
 from xapps.slice_bandwidth.objective import Limits
 
 __all__ = [
@@ -26,16 +37,10 @@ __all__ = [
 Floats = NDArray[np.float64]
 Features = NDArray[np.float32]
 
-FEATURES = 37
-"""Columns of a feature row."""
 BASE = 0
 """Column of the cost expected under the forecast: the actor starts from it."""
-BASE_LIMIT = 30.0
 MOVE, MOVE_WEIGHT = 14, 0.1
 """Column of the price of moving, and its weight in the prior: a slot that moved serves for some periods."""
-LIMIT = 10.0
-LOW, MIDDLE, HIGH = 0, 2, 5
-"""Scenarios that the rows show one by one: quantiles 0.05, 0.45 and 0.95."""
 
 
 class Actor(Protocol):
@@ -69,82 +74,51 @@ class Observation:
     """(..., 3): what the analytic queue takes the link for, after what was measured."""
 
 
-_COUNTS = np.arange(CALENDAR_SLOTS + 1, dtype=np.float64)[:, None]
-_CAPACITY = np.maximum(_COUNTS, 0.2) * SLOT_MBPS
-_LOG_CAPACITY = np.log2(_CAPACITY)[..., None]
-_SLICES = np.eye(3)
-
-
 def features(seen: Observation, forecaster: Forecaster, limits: Limits) -> Features:
-    """Feature rows (..., 21, 3, FEATURES): the same columns for each slot count and slice, all within -10..30."""
+    """Feature rows (..., 21, 3, FEATURES): the same columns for each slot count and slice, all within -10..30.
+
+    Column 0: expected cost; 1-3: of the coming period, later and after that; 4-5: of the coming period in a low and a
+    high scenario; 6-7: delay that the backlog left behind means against D_max, in the middle and the high scenario.
+    8-11: last load and coming one (low, middle, high) against the capacity, 12: backlog to drain; 13-15: slots moved,
+    their price, slots. From 16 on what is the same for every slot count: slice (3); alarm, form of the third term,
+    period, price of moves, slots to spare, load of the whole link and its rise; weights (3), violation cost, measured
+    delay and jitter, terms of the third and of delay, base delay, burst, and what the mean load leaves of a slot.
+    """
     lead = seen.slots.shape[:-1]
     loads = scenarios(forecaster, seen.offered_mbps, seen.period_s, seen.alarm)
     outlook = foresee(loads, seen.queue_mbit, seen.period_s, limits, seen.link)
-    out = np.empty((*lead, CALENDAR_SLOTS + 1, 3, FEATURES), dtype=np.float32)
-    _outlook_columns(out[..., 0:8], outlook, limits)
-    _load_columns(out[..., 8:15], seen, loads[0], limits)
-    out[..., 15] = _COUNTS / CALENDAR_SLOTS
-    out[..., 16:] = _context(seen, limits)[..., None, :, :]
-    np.minimum(np.maximum(out[..., 1:], -LIMIT), LIMIT, out=out[..., 1:])
+    out = np.empty((*lead, *outlook.queue_mbit.shape[-2:], FEATURES), dtype=np.float32)
+    number, counts = math.prod(lead), outlook.queue_mbit.shape[-2]
+    coming = Coming(
+        outlook.stages.reshape(len(BLEND), -1, number, counts, 3), outlook.queue_mbit.reshape(-1, number, counts, 3),
+        loads.reshape(len(loads), -1, number, 3), MASSES, _BLEND,
+    )  # fmt: skip
+    feature_rows(coming, _node(seen, number), _terms(limits, number), out.reshape(number, counts, 3, FEATURES))
     return out
 
 
-def _outlook_columns(out: Features, outlook: Outlook, limits: Limits) -> None:
-    """Columns 0-7.
-
-    Expected cost (0), of the coming period, later and after that (1-3), in a low and a high scenario (4-5); delay that
-    the backlog left behind means against D_max, in the middle and the high scenario (6-7).
-    """
-    periods = outlook.expected()
-    out[..., BASE] = np.minimum(blended(periods), BASE_LIMIT)
-    for column, value in enumerate((*periods, outlook.cost[LOW], outlook.cost[HIGH]), start=1):
-        out[..., column] = np.log1p(value)
-    allowed = _CAPACITY * limits.d_max_ms[..., None, :] / 1e3
-    for column, scenario in ((6, MIDDLE), (7, HIGH)):
-        out[..., column] = np.minimum(outlook.queue_mbit[scenario] / allowed, 5.0)
+_BLEND = np.array(BLEND)
 
 
-def _load_columns(out: Features, seen: Observation, loads: Floats, limits: Limits) -> None:
-    """Columns 8-14: last and coming load against the capacity of each slot count, backlog to drain; the move."""
-    shown = np.stack((seen.offered_mbps[..., -1, :], loads[LOW], loads[MIDDLE], loads[HIGH]), axis=-1)
-    ratio = np.log2(shown + 1.0)[..., None, :, :] - _LOG_CAPACITY
-    out[..., 0:4] = np.minimum(np.maximum(ratio, -4.0), 4.0)
-    drain = (seen.queue_mbit / seen.period_s[..., None])[..., None, :] / _CAPACITY
-    out[..., 4] = np.minimum(drain, 5.0)
-    change = _COUNTS - seen.slots[..., None, :]
-    out[..., 5] = change / CALENDAR_SLOTS
-    out[..., 6] = np.abs(change) * limits.slot_move_cost[..., None, None]
+def _node(seen: Observation, number: int) -> Node:
+    def three(value: NDArray[Any]) -> Any:
+        return flat(value, number, 3)
+
+    return Node(
+        flat(seen.offered_mbps[..., -NEWEST:, :], number, NEWEST, 3), three(seen.queue_mbit), three(seen.delay_ms),
+        three(seen.jitter_ms), three(seen.link.base_delay_ms), three(seen.link.burst_mbit), three(seen.slots),
+        flat(np.asarray(seen.period_s), number), flat(np.asarray(seen.alarm), number),
+    )  # fmt: skip
 
 
-def _context(seen: Observation, limits: Limits) -> Features:
-    """Columns 16-36 (..., 3, 21): slice, alarm, prices, whole link; weights, measured and assumed delays, prices."""
-    out = np.empty((*seen.slots.shape, FEATURES - 16), dtype=np.float32)
-    out[..., 0:3] = _SLICES
-    last = seen.offered_mbps[..., -1, :]
-    whole, before = last.sum(axis=-1), seen.offered_mbps[..., -2, :].sum(axis=-1)
-    per_node = (
-        seen.alarm,
-        limits.shortfall,
-        np.log10(seen.period_s / 0.1),
-        limits.slot_move_cost * 10,
-        (CALENDAR_SLOTS - seen.slots.sum(axis=-1)) / CALENDAR_SLOTS,
-        whole / (CALENDAR_SLOTS * SLOT_MBPS),
-        (whole - before) / SLOT_MBPS,
-    )
-    for column, value in enumerate(per_node, start=3):
-        out[..., column] = value[..., None]
-    out[..., 10:13] = limits.weights
-    fraction = seen.offered_mbps[..., -4:, :].sum(axis=-2) / (4 * SLOT_MBPS)
-    out[..., 13] = limits.violation_cost
-    out[..., 14] = seen.delay_ms / limits.d_max_ms
-    out[..., 15] = seen.jitter_ms / limits.j_max_ms
-    out[..., 16] = limits.weights[..., 2] * SLOT_MBPS / limits.b_min_mbps
-    out[..., 17] = 1e3 * limits.weights[..., 0] / limits.d_max_ms
-    out[..., 18] = seen.link.base_delay_ms / limits.d_max_ms
-    out[..., 13:19] = np.log1p(out[..., 13:19])
-    out[..., 19] = np.log(seen.link.burst_mbit)
-    out[..., 20] = fraction - np.floor(fraction)
-    return out
+def _terms(limits: Limits, number: int) -> Terms:
+    def three(value: NDArray[Any]) -> Any:
+        return flat(value, number, 3)
+
+    return Terms(
+        flat(limits.weights, number, 3, 3), three(limits.d_max_ms), three(limits.j_max_ms), three(limits.b_min_mbps),
+        three(limits.violation_cost), flat(limits.shortfall, number), flat(limits.slot_move_cost, number),
+    )  # fmt: skip
 
 
 def split_logits(scores: Features) -> NDArray[np.floating]:

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xapps.slice_bandwidth import kernels
-from xapps.slice_bandwidth.lattice import Bounds, fits_in_every_slice, permitted
+from xapps.slice_bandwidth.lattice import SPLITS, Bounds, permitted
+from xapps.slice_bandwidth.lattice_kernels import in_time
 from xapps.slice_bandwidth.model import ALL_SLOTS, LinkModel
 from xapps.slice_bandwidth.objective import Limits
 
@@ -57,10 +58,11 @@ def bounded(
     `LONGEST_S` all permitted ones are kept, and so they are where every split breaks something: then the controller
     weighs who yields. J_max has no bound of that kind: it is priced, not projected.
     """
-    in_time = delay_bound_ms(offered_mbps, queue_mbit, period_s, link) <= limits.d_max_ms[..., None, :]
-    kept = mask & fits_in_every_slice(in_time)
-    binding = kept.any(axis=-1) & (np.asarray(period_s) <= LONGEST_S)
-    return np.asarray(np.where(binding[..., None], kept, mask))
+    kept = in_time(
+        offered_mbps, queue_mbit, period_s, limits.d_max_ms, link.base_delay_ms, link.burst_mbit, SPLITS, mask,
+        LONGEST_S,
+    )  # fmt: skip
+    return np.asarray(kept)
 
 
 def layers_of(bounds: Bounds, slots: NDArray[np.int64], *, urgent: bool) -> list[tuple[str, Mask]]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ric.e2sm.dapp import DAppReport
-from ric.e2sm.kpm import KpmReport
+from ric.e2sm.kpm import KpmItem, KpmReport
 from ric.errors import Fault, TwinRicError
 from ric.pb.twinric.bus.v1.record_pb2 import PERCEIVED_SEVERITY_CLEARED
 from xapps.slice_bandwidth.aggregation import SharedWait, observed, pass_link, passed_mbit, without_wait
@@ -104,7 +103,8 @@ class NodeWindow:
 
     e2_node_id: str
     link: LinkModel = field(default_factory=LinkModel)
-    rows: deque[Floats] = field(default_factory=lambda: deque(maxlen=HISTORY))
+    offered_mbps: Floats | None = None
+    """(HISTORY, 3) as :class:`SliceState` has it, a new array with every report; None before the first."""
     slots: Ints = field(default_factory=lambda: STATIC_SLOTS.copy())
     period_s: float = 0.1
     source_time_ns: int = 0
@@ -115,6 +115,7 @@ class NodeWindow:
     shared: LinkWindow | None = None
     """The aggregation link that the node is on, if one is configured."""
     shared_wait: SharedWait | None = None
+    _layout: _Layout | None = None
 
     def add_report(self, report: KpmReport) -> bool:
         """Take a report in; False for one that is older than the newest, or a duplicate.
@@ -124,19 +125,22 @@ class NodeWindow:
         """
         if report.source_time_ns <= self.source_time_ns:
             return False
-        volume, queue, slots, delay, jitter, longest = _per_slice(report)
+        if self._layout is None or not self._layout.fits(report):
+            self._layout = _Layout.of(report)
+        volume, queue, slots, delay, jitter, longest = _per_slice(report, self._layout)
         self.period_s = report.granularity_period_ms / 1e3
         offered, held = volume / self.period_s, np.rint(slots).astype(np.int64)
         if self.shared is not None:
             self.shared.times_ns[self.e2_node_id] = report.source_time_ns
-        if self.rows:
+        if self.offered_mbps is not None:
             before = self.measured[0]
             served = Served(offered, before, held, self.period_s, delay * TENTH_MS, jitter * TENTH_MS)
             if self.shared is None:
                 self.link = calibrated(self.link, served)
             else:
                 self.shared.add(self, served, queue, report.source_time_ns)
-        self.rows.append(offered)
+        older = np.tile(offered, (HISTORY, 1)) if self.offered_mbps is None else self.offered_mbps
+        self.offered_mbps = np.concatenate((older[1:], offered[None]))
         self.slots = held
         self.measured = np.stack([queue, delay * TENTH_MS, jitter * TENTH_MS, longest * TENTH_MS])
         self.source_time_ns = report.source_time_ns
@@ -160,16 +164,14 @@ class NodeWindow:
 
     def state(self, now_ns: int) -> SliceState | None:
         """The node's state at `now_ns`, or None before the first report."""
-        if not self.rows:
+        if self.offered_mbps is None:
             return None
-        missing = HISTORY - len(self.rows)
-        offered = np.stack([self.rows[0]] * missing + list(self.rows))
         queue, delay, jitter, longest = self.measured
         since_s = (now_ns - self.cleared_ns) / NS if self.cleared_ns else float("inf")
         newest_ns = max(self.source_time_ns, self.alarm_time_ns)
         return SliceState(
-            self.e2_node_id, newest_ns, self.period_s, offered, queue, delay, jitter, longest, self.slots.copy(),
-            bool(self.alarms), max(since_s, 0.0), self.link, self.shared_wait,
+            self.e2_node_id, newest_ns, self.period_s, self.offered_mbps, queue, delay, jitter, longest,
+            self.slots.copy(), bool(self.alarms), max(since_s, 0.0), self.link, self.shared_wait,
         )  # fmt: skip
 
     def learn(self, served: Served, wait: SharedWait) -> None:
@@ -255,28 +257,49 @@ class LinkWindow:
         return LinkState(self.link_id, self.e2_node_ids, self.capacity_mbps, self.buffer_mbit, self.wait.queue_mbit)
 
 
-def _per_slice(report: KpmReport) -> list[Floats]:
-    """(3,) of volume [Mbit], queue [Mbit], slots, delay, jitter, longest delay [0.1 ms] from slice-level rows."""
-    faults = [
-        Fault("E2-RANGE", "indication_message.measurement_names", "(absent)", name)
-        for name in MEASUREMENT_NAMES
-        if name not in report.measurement_names
-    ]
-    rows = [[k for k, item in enumerate(report.items) if item.s_nssai == name and not item.ue_id] for name in S_NSSAI]
-    faults += [
-        Fault("E2-RANGE", "indication_message.items", "(absent)", f"a slice-level row of {name}")
-        for name, found in zip(S_NSSAI, rows, strict=True)
-        if not found
-    ]
-    if faults:
-        raise TwinRicError.of(faults)
-    values = {name: report.of(name) for name in MEASUREMENT_NAMES}
-    summed = [np.array([values[name][found].sum() for found in rows]) for name in (VOLUME, QUEUE)]
-    slots = np.array([values[SLOTS][found].max() for found in rows])
-    weights = [values[VOLUME][found] + 1e-9 for found in rows]
-    means = [
-        np.array([np.average(values[name][found], weights=weight) for found, weight in zip(rows, weights, strict=True)])
-        for name in (DELAY, JITTER)
-    ]
-    longest = np.array([values[DELAY_MAX][found].max() for found in rows])
-    return [*summed, slots, *means, longest]
+@dataclass(frozen=True)
+class _Layout:
+    """Where a report holds what: rows of measurements (6, 1), columns by slice and where each slice's begin (3,)."""
+
+    measurement_names: tuple[str, ...]
+    items: tuple[KpmItem, ...]
+    rows: Ints
+    columns: Ints
+    starts: Ints
+
+    def fits(self, report: KpmReport) -> bool:
+        """True when `report` holds the same in the same places."""
+        return self.items is report.items and self.measurement_names == report.measurement_names
+
+    @classmethod
+    def of(cls, report: KpmReport) -> _Layout:
+        """Raises TwinRicError (E2-RANGE) naming every measurement and slice that is absent."""
+        names, items = report.measurement_names, report.items
+        faults = [
+            Fault("E2-RANGE", "indication_message.measurement_names", "(absent)", name)
+            for name in MEASUREMENT_NAMES
+            if name not in names
+        ]
+        found = [[k for k, item in enumerate(items) if item.s_nssai == name and not item.ue_id] for name in S_NSSAI]
+        faults += [
+            Fault("E2-RANGE", "indication_message.items", "(absent)", f"a slice-level row of {name}")
+            for name, columns in zip(S_NSSAI, found, strict=True)
+            if not columns
+        ]
+        if faults:
+            raise TwinRicError.of(faults)
+        starts = np.cumsum([0, *map(len, found[:-1])])
+        rows = np.array([[names.index(name)] for name in MEASUREMENT_NAMES])
+        return cls(names, items, rows, np.concatenate(found), starts)
+
+
+def _per_slice(report: KpmReport, layout: _Layout) -> Floats:
+    """(6, 3): volume [Mbit], queue [Mbit], slots, delay, jitter, longest delay [0.1 ms] from slice-level rows."""
+    values = report.values[layout.rows, layout.columns]
+    if len(layout.columns) == len(layout.starts):
+        return values
+    weights = values[0] + 1e-9
+    means = np.add.reduceat(values[3:5] * weights, layout.starts, axis=1) / np.add.reduceat(weights, layout.starts)
+    sums = np.add.reduceat(values[:2], layout.starts, axis=1)
+    slots, longest = (np.maximum.reduceat(values[k], layout.starts)[None] for k in (2, 5))
+    return np.concatenate([sums, slots, means, longest])

@@ -17,7 +17,7 @@ from xapps.slice_bandwidth.forecast import (
     persistence,
     scenarios,
 )  # fmt: skip
-from xapps.slice_bandwidth.kernels import RECURRENCE
+from xapps.slice_bandwidth.history_kernels import RECURRENCE
 from xapps.slice_bandwidth.model import LinkModel, predict
 from xapps.slice_bandwidth.objective import limits_of, priced_table
 from xapps.slice_bandwidth.policy import SlicePolicy
