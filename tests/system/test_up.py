@@ -20,8 +20,8 @@ import psutil
 import pytest
 
 from ric.a1.client import A1pClient
-from ric.bus.bus import RIC_ALARMS, RIC_DECISIONS, TWIN_DESIRED, TWIN_FORECAST, TWIN_REPORTED, Bus, open_bus
-from ric.bus.record import TwinState, decode
+from ric.bus.bus import RIC_ALARMS, RIC_DECISIONS, TWIN_ACK, TWIN_DESIRED, TWIN_FORECAST, TWIN_REPORTED, Bus, open_bus
+from ric.bus.record import Ack, AckStatus, TwinState, decode, decode_ack
 from ric.errors import TwinRicError
 from ric.pb.twinric.bus.v1.record_pb2 import Alarm, DecisionRecord
 from ric.telemetry import Metrics
@@ -34,7 +34,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
 ]
 
-NODE = "00101-e2000001"
+NODE, BY_BUS = "00101-e2000001", "00101-e2000002"
+"""The second node's homes are told over the bus."""
 SPEED = 60
 STOP_S = 5.0 + 5.0
 """What the house promises, and room for two busy cores."""
@@ -50,13 +51,16 @@ NAIVE = {"method": "seasonal_naive"}
 
 
 def scenario(file: Path) -> Path:
-    """Five hours with six homes; a feeder fault every ten minutes, so that whenever the dApp is up there is one."""
+    """Five hours with six homes, and two more of a node that is told over the bus; a feeder fault every ten minutes, so
+    that whenever the dApp is up there is one.
+    """
     windows = "\n".join(f"  - {{start_s: {60 + 600 * k}, duration_s: 3}}" for k in range(30))
     fault = "kind: PHASE_TO_GROUND, section: 1, resistance_ohm: 10, cleared_after_s: 1"
     faults = "\n".join(f"  - {{at_s: {61 + 600 * k}, {fault}}}" for k in range(30))
     file.write_text(
         "seed: 7\nstart: 2016-06-15T11:50:00Z\nduration_s: 18000\n"
-        "nodes: [{gnb_id: 0xe2000001, residential: {code: 1-LV-rural3--2-sw, homes: 6}, microgrids: {}}]\n"
+        "nodes:\n  - {gnb_id: 0xe2000001, residential: {code: 1-LV-rural3--2-sw, homes: 6}, microgrids: {}}\n"
+        "  - {gnb_id: 0xe2000002, residential: {code: 1-LV-rural3--2-sw, homes: 2}, desired_by_bus: true}\n"
         f"windows:\n{windows}\nfaults:\n{faults}\n"
         f"policies: [{{at_s: 120, policy_type_id: {SLICES}, policy_id: moved, body: {{slot_move_cost: 0.06}}}}]\n",
         encoding="utf-8",
@@ -87,7 +91,8 @@ class Watch:
         self.twins: dict[str, list[TwinState]] = defaultdict(list)
         self.decisions: dict[str, list[DecisionRecord]] = defaultdict(list)
         self.alarms: list[Alarm] = []
-        topics = (TWIN_REPORTED, TWIN_DESIRED, TWIN_FORECAST, RIC_DECISIONS, RIC_ALARMS)
+        self.answers: list[Ack] = []
+        topics = (TWIN_REPORTED, TWIN_DESIRED, TWIN_FORECAST, TWIN_ACK, RIC_DECISIONS, RIC_ALARMS)
         self._messages = bus.follow(topics, from_start=True)
 
     async def run(self) -> None:
@@ -97,6 +102,8 @@ class Watch:
                 self.decisions[record.app].append(record)
             elif message.topic == RIC_ALARMS:
                 self.alarms.append(Alarm.FromString(message.value))
+            elif message.topic == TWIN_ACK:
+                self.answers.append(decode_ack(message.value))
             else:
                 self.twins[message.key].append(decode(message.value))
 
@@ -104,6 +111,12 @@ class Watch:
         """Whether `app` has decided by its own means, under `policy`, since its `after`-th decision."""
         found = self.decisions[app][after:]
         return any(not record.safe_action and (not policy or policy in record.policy_ids) for record in found)
+
+    def followed(self, after: int = 0) -> bool:
+        """Whether the homes that are told over the bus have accepted a desired state after that revision."""
+        mine = [answer for answer in self.answers if answer.twin_id == f"home_set_point/{BY_BUS}"]
+        assert AckStatus.REJECTED not in {answer.status for answer in mine}, mine
+        return any(answer.revision > after and answer.status is AckStatus.ACCEPTED for answer in mine)
 
 
 class System:
@@ -157,7 +170,8 @@ async def started(kafka_url: str, folder: Path) -> AsyncIterator[System]:
     base, data = free_base(), folder / "data"
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "ric", "up", "--scenario", str(scenario(folder / "s.yaml")), "--bus", kafka_url,
-        "--speed", str(SPEED), "--data", str(data), "--port-base", str(base), env=os.environ | {"OMP_NUM_THREADS": "1"},
+        "--speed", str(SPEED), "--data", str(data), "--port-base", str(base),
+        env=os.environ | {"OMP_NUM_THREADS": "1", "TWINRIC_HEMS_LOAD__DESIRED_BY_BUS": f"[{BY_BUS}]"},
     )  # fmt: skip
     system = System(process, base, data)
     try:
@@ -217,6 +231,7 @@ async def loop_closes(system: System, watch: Watch) -> None:
     await until(lambda: all(watch.decided(app) for app in LEARNERS), "all apps decide")
     await until(lambda: all(twin in watch.twins for twin in TWINS), "all twins are on the bus")
     await until(lambda: any(alarm.application == "fault_alarm" for alarm in watch.alarms), "the feeder's alarm")
+    await until(watch.followed, "homes follow what they are told over the bus")
     await system.a1.put_policy(HEMS, "cap", CAP)
     await system.a1.put_policy(FORECASTS, "naive", NAIVE)
     await until(lambda: system.enforced(HEMS, "cap"), "the import cap is enforced")
@@ -237,6 +252,8 @@ async def killed_apps_rebuild(system: System, watch: Watch) -> None:
             f"{app} decides under policy {policy!r} again",
         )
     await until(lambda: history[-1].revision > last.revision, "the demand twin publishes its window again")
+    told = watch.twins[f"home_set_point/{BY_BUS}"][-1].revision
+    await until(lambda: watch.followed(after=told), "homes follow what the new HEMS tells them over the bus")
     assert_window_kept(last, history[-1])
     assert watch.decisions["demand_twin"][-1].reason_code == "POLICY_NAIVE"
     assert await system.enforced(HEMS, "cap")
