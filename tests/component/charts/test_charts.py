@@ -210,6 +210,17 @@ def test_network_policies_let_in_only_who_is_named() -> None:
     assert {"ports": [{"protocol": "TCP", "port": 9093}, {"protocol": "TCP", "port": 9094}]} in external
 
 
+def test_simulator_reaches_the_bus_over_which_homes_may_be_told() -> None:
+    external = EXTERNAL | {"e2sim": {"enabled": True}}
+    for values, servers in (({}, "trial-kafka:9092"), (external, EXTERNAL["global"]["kafka"]["servers"])):
+        found = objects(values)
+        command = pods(found)["trial-e2sim"]["containers"][0]["command"]
+        assert command[command.index("--bus") + 1] == f"kafka://{servers}"
+        ports = [port["port"] for rule in of_kind(found, "NetworkPolicy")["trial-e2sim"]["spec"]["egress"]
+                 for port in rule["ports"]]  # fmt: skip
+        assert {int(server.rpartition(":")[2]) for server in servers.split(",")} <= set(ports)
+
+
 def test_services_select_their_pods() -> None:
     found = objects({})
     for name, service in of_kind(found, "Service").items():
