@@ -144,16 +144,22 @@ def _learned_preferences(
 
 def observed(states: Sequence[SliceState], policies: Sequence[SlicePolicy]) -> Observation:
     """The nodes (N) as the networks see them: what aggregation links add to delays is left out."""
-    protected = [is_protected(state, policy) for state, policy in zip(states, policies, strict=True)]
-    offered, queue, slots = (_stacked([getattr(state, name) for state in states]) for name in OBSERVED)
-    delay, jitter = (_stacked(values) for values in zip(*(state.own_ms for state in states), strict=True))
-    link = LinkModel(*(_stacked([getattr(state.link, name) for state in states]) for name in LINK_FIELDS))
-    period_s = np.array([state.period_s for state in states])
-    return Observation(offered, queue, delay, jitter, slots, period_s, np.array(protected), link)
-
-
-OBSERVED = ("offered_mbps", "queue_mbit", "slots")
-LINK_FIELDS = ("base_delay_ms", "burst_mbit", "buffer_mbit", "in_step")
+    own, links = [state.own_ms for state in states], [state.link for state in states]
+    return Observation(
+        _stacked([state.offered_mbps for state in states]),
+        _stacked([state.queue_mbit for state in states]),
+        _stacked([delay for delay, _ in own]),
+        _stacked([jitter for _, jitter in own]),
+        _stacked([state.slots for state in states]),
+        np.array([state.period_s for state in states]),
+        np.array([is_protected(state, policy) for state, policy in zip(states, policies, strict=True)]),
+        LinkModel(
+            _stacked([link.base_delay_ms for link in links]),
+            _stacked([link.burst_mbit for link in links]),
+            _stacked([link.buffer_mbit for link in links]),
+            _stacked([link.in_step for link in links]),
+        ),
+    )
 
 
 def _stacked(values: Sequence[NDArray[Any]]) -> NDArray[Any]:
@@ -194,12 +200,12 @@ def explained(state: SliceState, policy: SlicePolicy, slots: NDArray[np.int64], 
         delay, jitter = delay + state.shared.mean_ms, np.sqrt(jitter**2 + state.shared.variance_ms2)
     whole = evaluate(delay, jitter, both, limits_of(policy))
     before, after = (Objective(whole.terms[k], whole.violations[k]) for k in (0, 1))
-    figures = [*whole.total.tolist(), *whole.violation_count.tolist()]
-    figures += [int(moved_slots(state.slots, slots)), is_protected(state, policy)]
-    for held, terms in zip(both.tolist(), whole.terms.tolist(), strict=True):
-        for number, row in zip(held, terms, strict=True):
-            figures += (number, *row)
-    numbers = dict(zip(NUMBERS, map(float, [*figures, *load.tolist()]), strict=True))
+    told = np.concatenate((both[..., None], whole.terms), axis=-1)
+    figures = (
+        *whole.total.tolist(), *whole.violation_count.tolist(), moved_slots(state.slots, slots),
+        is_protected(state, policy),
+    )  # fmt: skip
+    numbers = dict(zip(NUMBERS, [*map(float, figures), *told.ravel().tolist(), *load.tolist()], strict=True))
     details = {"mode": policy.mode.value, "third_term": policy.third_term.value, "e2_node_id": state.e2_node_id}
     reason = Reason(code, numbers, details)
     return NodeDecision(state.e2_node_id, state.source_time_ns, slots, state.slots, before, after, reason, state)

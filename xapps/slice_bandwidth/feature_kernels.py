@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from xapps.slice_bandwidth.kernels import SLOT_MBPS, compiled
+from xapps.slice_bandwidth.kernels import SLOT_MBPS, Links, Terms, compiled
 from xapps.slice_bandwidth.model import CALENDAR_SLOTS
 
-__all__ = ["BASE_LIMIT", "FEATURES", "LIMIT", "NEWEST", "Coming", "Node", "Terms", "feature_rows"]
+__all__ = ["BASE_LIMIT", "FEATURES", "LIMIT", "NEWEST", "Coming", "Node", "feature_rows"]
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.float32]
@@ -51,23 +51,10 @@ class Node(NamedTuple):
     queue_mbit: Floats
     delay_ms: Floats
     jitter_ms: Floats
-    base_delay_ms: Floats
-    burst_mbit: Floats
     slots: NDArray[np.int64]
     period_s: Floats
     alarm: NDArray[np.bool_]
-
-
-class Terms(NamedTuple):
-    """The policies of N nodes: weights (N, 3, 3), limits and their price (N, 3), form and price of moves (N,)."""
-
-    weights: Floats
-    d_max_ms: Floats
-    j_max_ms: Floats
-    b_min_mbps: Floats
-    violation_cost: Floats
-    shortfall: NDArray[np.bool_]
-    slot_move_cost: Floats
+    links: Links
 
 
 @compiled
@@ -107,8 +94,8 @@ def _of_slice(node: Node, terms: Terms, n: int, k: int, out: Rows) -> None:
     out[5] = math.log1p(node.jitter_ms[n, k] / terms.j_max_ms[n, k])
     out[6] = math.log1p(weights[2] * SLOT_MBPS / terms.b_min_mbps[n, k])
     out[7] = math.log1p(1e3 * weights[0] / d_max)
-    out[8] = math.log1p(node.base_delay_ms[n, k] / d_max)
-    out[9] = math.log(node.burst_mbit[n, k])
+    out[8] = math.log1p(node.links.base_delay_ms[n, k] / d_max)
+    out[9] = math.log(node.links.burst_mbit[n, k])
     total = 0.0
     for t in range(NEWEST):
         total += node.newest_mbps[n, t, k]
@@ -117,49 +104,53 @@ def _of_slice(node: Node, terms: Terms, n: int, k: int, out: Rows) -> None:
 
 
 @compiled
-def _of_count(coming: Coming, node: Node, terms: Terms, at: tuple[int, int, int], shown: Floats, out: Rows) -> None:
-    """Columns 0-15 of node, slot count and slice `at`; `shown` (4,): log2 of the loads that are held against it."""
-    n, count, k = at
-    capacity = max(float(count), LEAST_COUNT) * SLOT_MBPS
-    stages, blended = coming.stages, 0.0
-    for stage in range(stages.shape[0]):
-        expected = 0.0
-        for s in range(stages.shape[1]):
-            expected += coming.masses[s] * stages[stage, s, n, count, k]
-        blended += coming.blend[stage] * expected
-        out[1 + stage] = math.log1p(expected)
-    out[0] = min(blended, BASE_LIMIT)
-    out[4] = math.log1p(stages[0, LOW, n, count, k])
-    out[5] = math.log1p(stages[0, HIGH, n, count, k])
-    allowed = capacity * terms.d_max_ms[n, k] / 1e3
-    out[6] = min(coming.left[MIDDLE, n, count, k] / allowed, LONGEST)
-    out[7] = min(coming.left[HIGH, n, count, k] / allowed, LONGEST)
-    logarithm = math.log2(capacity)
-    for place in range(shown.shape[0]):
-        out[8 + place] = _cut(shown[place] - logarithm, WIDEST)
-    out[12] = min(node.queue_mbit[n, k] / node.period_s[n] / capacity, LONGEST)
-    change = float(count - node.slots[n, k])
-    out[13] = change / CALENDAR_SLOTS
-    out[14] = abs(change) * terms.slot_move_cost[n]
-    out[15] = count / CALENDAR_SLOTS
+def _of_counts(coming: Coming, node: Node, terms: Terms, at: tuple[int, int], out: Rows) -> None:
+    """Columns 0-15 of a node's slice `at` on every slot count."""
+    n, k = at
+    stages, left, loads = coming.stages, coming.left, coming.loads
+    d_max_s, move_cost = terms.d_max_ms[n, k] / 1e3, terms.slot_move_cost[n]
+    drained, held = node.queue_mbit[n, k] / node.period_s[n], node.slots[n, k]
+    last = math.log2(node.newest_mbps[n, NEWEST - 1, k] + 1.0)
+    low, middle, high = (math.log2(loads[0, LOW, n, k] + 1.0), math.log2(loads[0, MIDDLE, n, k] + 1.0),
+                         math.log2(loads[0, HIGH, n, k] + 1.0))  # fmt: skip
+    for count in range(out.shape[1]):
+        blended = 0.0
+        for stage in range(stages.shape[0]):
+            expected = 0.0
+            for s in range(stages.shape[1]):
+                expected += coming.masses[s] * stages[stage, s, n, count, k]
+            blended += coming.blend[stage] * expected
+            out[n, count, k, 1 + stage] = math.log(1 + expected)
+        out[n, count, k, 0] = min(blended, BASE_LIMIT)
+        out[n, count, k, 4] = math.log(1 + stages[0, LOW, n, count, k])
+        out[n, count, k, 5] = math.log(1 + stages[0, HIGH, n, count, k])
+        capacity = max(float(count), LEAST_COUNT) * SLOT_MBPS
+        out[n, count, k, 6] = min(left[MIDDLE, n, count, k] / (capacity * d_max_s), LONGEST)
+        out[n, count, k, 7] = min(left[HIGH, n, count, k] / (capacity * d_max_s), LONGEST)
+        logarithm = math.log2(capacity)
+        out[n, count, k, 8] = _cut(last - logarithm, WIDEST)
+        out[n, count, k, 9] = _cut(low - logarithm, WIDEST)
+        out[n, count, k, 10] = _cut(middle - logarithm, WIDEST)
+        out[n, count, k, 11] = _cut(high - logarithm, WIDEST)
+        out[n, count, k, 12] = min(drained / capacity, LONGEST)
+        out[n, count, k, 13] = (count - held) / CALENDAR_SLOTS
+        out[n, count, k, 14] = abs(count - held) * move_cost
+        out[n, count, k, 15] = count / CALENDAR_SLOTS
 
 
 @compiled
 def feature_rows(coming: Coming, node: Node, terms: Terms, out: Rows) -> None:
     """See :func:`rl_agent.features`: fills out (N, C, 3, FEATURES)."""
-    context, shown = np.empty(FEATURES - CONTEXT, dtype=np.float32), np.empty(4)
+    context = np.empty(FEATURES - CONTEXT, dtype=np.float32)
     for n in range(out.shape[0]):
         _of_node(node, terms, n, context[3:])
         for k in range(3):
             for other in range(3):
                 context[other] = other == k
             _of_slice(node, terms, n, k, context[10:])
-            shown[0] = math.log2(node.newest_mbps[n, NEWEST - 1, k] + 1.0)
-            for place, s in enumerate((LOW, MIDDLE, HIGH)):
-                shown[1 + place] = math.log2(coming.loads[0, s, n, k] + 1.0)
+            _of_counts(coming, node, terms, (n, k), out)
             for count in range(out.shape[1]):
-                row = out[n, count, k]
-                _of_count(coming, node, terms, (n, count, k), shown, row)
-                row[CONTEXT:] = context
-                for column in range(1, row.shape[0]):
-                    row[column] = _cut(row[column], LIMIT)
+                for column in range(1, CONTEXT):
+                    out[n, count, k, column] = _cut(out[n, count, k, column], LIMIT)
+                for place in range(context.shape[0]):
+                    out[n, count, k, CONTEXT + place] = _cut(context[place], LIMIT)

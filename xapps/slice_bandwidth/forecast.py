@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from xapps.slice_bandwidth import history_kernels, kernels
 from xapps.slice_bandwidth.history_kernels import RATIO_LIMIT, RECENT, ROW
+from xapps.slice_bandwidth.kernels import Links, Terms
 from xapps.slice_bandwidth.model import CALENDAR_SLOTS, LinkModel
 from xapps.slice_bandwidth.objective import Limits
 
 __all__ = [
     "BLEND", "COLUMNS", "HORIZONS", "LEVELS", "MASSES", "OUTPUTS", "RATIO_LIMIT", "RECENT", "Forecaster", "Outlook",
-    "blended", "flat", "forecast_rows", "foresee", "persistence", "scenarios",
+    "blended", "flat", "forecast_rows", "foresee", "foreseen", "links_of", "persistence", "scenarios",
 ]  # fmt: skip
 
 Floats = NDArray[np.float64]
@@ -130,18 +131,34 @@ def foresee(
     coming = np.asarray(loads)
     count, lead = coming.shape[1], coming.shape[2:-1]
     number = math.prod(lead)
-
-    def three(value: Floats) -> Any:
-        return flat(value, number, 3)
-
-    stages = np.empty((len(LENGTHS), count, number, CALENDAR_SLOTS + 1, 3))
-    left = np.empty(stages.shape[1:])
-    kernels.foreseen(
-        coming.reshape(2, count, number, 3), three(queue_mbit),
-        LENGTHS[:, None] * flat(np.asarray(period_s, dtype=np.float64), number), flat(limits.weights, number, 3, 3),
-        (three(limits.d_max_ms), three(limits.j_max_ms), three(limits.b_min_mbps), three(limits.violation_cost)),
-        flat(limits.shortfall, number),
-        (three(link.base_delay_ms), three(link.burst_mbit), three(link.buffer_mbit), three(link.in_step)), stages, left,
+    stages, left = foreseen(
+        coming.reshape(2, count, number, 3), flat(queue_mbit, number, 3),
+        flat(np.asarray(period_s, dtype=np.float64), number), terms_of(limits, number), links_of(link, number),
     )  # fmt: skip
     shape = (count, *lead, CALENDAR_SLOTS + 1, 3)
     return Outlook(stages.reshape(len(LENGTHS), *shape), left.reshape(shape))
+
+
+def foreseen(loads: Floats, queue_mbit: Floats, period_s: Floats, terms: Terms, links: Links) -> tuple[Floats, Floats]:
+    """:func:`foresee` for N nodes in a row: stages (3, S, N, 21, 3) and backlogs (S, N, 21, 3)."""
+    stages = np.empty((len(LENGTHS), *loads.shape[1:-1], CALENDAR_SLOTS + 1, 3))
+    left = np.empty(stages.shape[1:])
+    kernels.foreseen(loads, queue_mbit, LENGTHS[:, None] * period_s, terms, links, stages, left)
+    return stages, left
+
+
+def terms_of(limits: Limits, number: int) -> Terms:
+    """The limits of `number` nodes in a row."""
+    values = (limits.d_max_ms, limits.j_max_ms, limits.b_min_mbps, limits.violation_cost)
+    d_max, j_max, b_min, price = (flat(value, number, 3) for value in values)
+    return Terms(
+        flat(limits.weights, number, 3, 3), d_max, j_max, b_min, price, flat(limits.shortfall, number),
+        flat(limits.slot_move_cost, number),
+    )  # fmt: skip
+
+
+def links_of(link: LinkModel, number: int) -> Links:
+    """The links of `number` nodes in a row."""
+    values = (link.base_delay_ms, link.burst_mbit, link.buffer_mbit, link.in_step)
+    base_ms, burst, buffer, in_step = (flat(value, number, 3) for value in values)
+    return Links(base_ms, burst, buffer, in_step)

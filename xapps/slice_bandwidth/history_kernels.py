@@ -40,11 +40,11 @@ def _cut(value: float) -> float:
 
 
 @partial(compiled, reorder=True)
-def _product(one: Floats, other: Floats) -> float:
-    """Sum of products of two rows of one length."""
-    total = 0.0
-    for k in range(one.shape[0]):
-        total += one[k] * other[k]
+def _product(values: Floats, lag: int) -> float:
+    """Sum of products of `values` with those `lag` before them."""
+    total, later = 0.0, values[lag:]
+    for k in range(later.shape[0]):
+        total += later[k] * values[k]
     return total
 
 
@@ -71,7 +71,7 @@ def _unlikeness(centred: Floats, scores: Floats) -> None:
         early_squares += newest * newest
         squares = early_squares + tail_squares[lag]
         spread = squares - (tails[lag] * tails[lag] + early * early) / (count - lag)
-        differing = squares - 2 * _product(centred[lag:], centred[: count - lag])
+        differing = squares - 2 * _product(centred, lag)
         differing -= (tails[lag] - early) ** 2 / (count - lag)
         scores[lag] = (max(differing, 0.0) + UNTOLD) / (max(spread, 0.0) + UNTOLD)
 

@@ -155,7 +155,7 @@ def third_terms(weights: Floats, b_min: Floats, price: Floats, shortfall: NDArra
     for n in range(fixed.shape[0]):
         for k in range(fixed.shape[1]):
             for slots in range(fixed.shape[2]):
-                fixed[n, k, slots] = _fixed(slots, weights[n, k], b_min[n, k], price[n, k], shortfall[n])
+                fixed[n, k, slots] = _fixed(slots, weights[n, k, 2], b_min[n, k], price[n, k], shortfall[n])
 
 
 @compiled

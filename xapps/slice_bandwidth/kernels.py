@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "NO_SLOT_MBPS", "SLOT_MBPS", "TERM_LIMIT", "bound_ms", "bound_of", "burst_of", "compiled", "elementwise",
-    "foreseen", "predicted", "priced", "terms_of",
+    "NO_SLOT_MBPS", "SLOT_MBPS", "TERM_LIMIT", "Links", "Terms", "bound_ms", "bound_of", "burst_of", "compiled",
+    "elementwise", "foreseen", "moved_between", "moved_of", "predicted", "priced", "terms_of",
 ]  # fmt: skip
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 SLOT_MBPS = 5_000.0
@@ -104,11 +105,10 @@ def _random(in_step: float) -> float:
 
 @compiled
 def _delays(
-    mean: float, variance: float, waiting: float, capacity: float, base_ms: float, burst: float, in_step: float
+    mean: float, variance: float, waiting: float, to_ms: float, base_ms: float, burst: float, in_step: float
 ) -> tuple[float, float]:
-    """Delay and jitter [ms] of a fluid backlog, its variance, and the backlog that bursts add."""
+    """Delay and jitter [ms] of a fluid backlog, its variance, and the backlog that bursts add; `to_ms` per Mbit."""
     own = in_step * burst / 2  # a bit of a burst waits on average for half of it
-    to_ms = 1e3 / capacity
     spread = variance + waiting * waiting + in_step * burst * burst / 3 - own * own
     return base_ms + (mean + waiting + own) * to_ms, math.sqrt(spread) * to_ms
 
@@ -122,7 +122,7 @@ def _period(
     capacity = max(slots * SLOT_MBPS, NO_SLOT_MBPS)
     mean, variance, end = _fluid(offered, queue, capacity, period_s, buffer)
     waiting = _random(in_step) * _waiting(offered, capacity, mean, period_s, burst)
-    delay, jitter = _delays(mean, variance, waiting, capacity, base_ms, burst, in_step)
+    delay, jitter = _delays(mean, variance, waiting, 1e3 / capacity, base_ms, burst, in_step)
     return delay, jitter, end
 
 
@@ -187,6 +187,22 @@ def bound_ms(offered: float, queue: float, slots: float, period_s: float, base_m
     return base_ms + (queue + growth + standing) / capacity * 1e3
 
 
+@compiled
+def moved_between(before: Ints, after: Ints) -> int:
+    """See :func:`objective.moved_slots`, of two splits (3,)."""
+    gained = lost = 0
+    for k in range(before.shape[0]):
+        gained += max(after[k] - before[k], 0)
+        lost += max(before[k] - after[k], 0)
+    return max(gained, lost)
+
+
+@elementwise(["void(int64[:],int64[:],int64[:])"], "(s),(s)->()")
+def moved_of(before: Ints, after: Ints, moved: Ints) -> None:
+    """See :func:`objective.moved_slots`."""
+    moved[0] = moved_between(before, after)
+
+
 @elementwise(["void(float64,float64,float64,float64,float64,float64,float64[:])"], "(),(),(),(),(),()->()")
 def bound_of(
     offered: float, queue: float, slots: float, period_s: float, base_ms: float, burst: float, bound: Floats
@@ -218,8 +234,10 @@ def terms_of(
 
 
 @compiled
-def _priced(delay: float, jitter: float, fixed: float, limits: tuple[float, float, float], weights: Floats) -> float:
-    """Cut terms and the price of broken limits; `limits`: D_max, J_max and that price."""
+def _priced(
+    delay: float, jitter: float, fixed: float, limits: tuple[float, float, float], weights: Floats | tuple[float, float]
+) -> float:
+    """Cut terms and the price of broken limits; `limits`: D_max, J_max and that price; alpha and beta `weights`."""
     d_max, j_max, price = limits
     cost: float = fixed + min(weights[0] * delay / d_max, TERM_LIMIT) + min(weights[1] * jitter / j_max, TERM_LIMIT)
     if delay > d_max:
@@ -228,10 +246,10 @@ def _priced(delay: float, jitter: float, fixed: float, limits: tuple[float, floa
 
 
 @compiled
-def _fixed(slots: float, weights: Floats, b_min: float, price: float, shortfall: bool) -> float:
+def _fixed(slots: float, gamma: float, b_min: float, price: float, shortfall: bool) -> float:
     """What so many slots cost whatever the load: the third term, and B < B_min."""
     broken = price if slots * SLOT_MBPS < b_min else 0.0
-    return float(weights[2] * _third(slots, b_min, shortfall) + broken)
+    return float(gamma * _third(slots, b_min, shortfall) + broken)
 
 
 @elementwise(
@@ -243,57 +261,85 @@ def priced(
     shortfall: bool, cost: Floats,
 ) -> None:  # fmt: skip
     """See :func:`objective.priced_table`."""
-    cost[0] = _priced(delay, jitter, _fixed(slots, weights, b_min, price, shortfall), (d_max, j_max, price), weights)
+    cost[0] = _priced(delay, jitter, _fixed(slots, weights[2], b_min, price, shortfall), (d_max, j_max, price), weights)
+
+
+class Terms(NamedTuple):
+    """The policies of N nodes: weights (N, 3, 3), limits and their price (N, 3), form and price of moves (N,)."""
+
+    weights: Floats
+    d_max_ms: Floats
+    j_max_ms: Floats
+    b_min_mbps: Floats
+    violation_cost: Floats
+    shortfall: NDArray[np.bool_]
+    slot_move_cost: Floats
+
+
+class Links(NamedTuple):
+    """What is assumed of the links of N nodes (N, 3), as `model.LinkModel` has it."""
+
+    base_delay_ms: Floats
+    burst_mbit: Floats
+    buffer_mbit: Floats
+    in_step: Floats
+
+
+CAPACITY, TO_MS, FIXED, BACKLOG, COST, MEAN, VARIANCE = range(7)
+"""Rows of a table (7, C) of one slice on each of C slot counts: what they carry [Mb/s], delay of a Mbit [ms], cost
+whatever the load; then what a stage changes: backlog [Mbit], cost, and the fluid backlog's mean and variance. One
+table, because compiled code counts its references to each array that it hands on."""
 
 
 @compiled
 def _stage(
     offered: float, period_s: float, link: tuple[float, float, float, float], limits: tuple[float, float, float],
-    weights: Floats, table: Floats,
+    weights: tuple[float, float], table: Floats,
 ) -> None:  # fmt: skip
-    """One period of one slice on C slot counts, priced; as :func:`_period`, in loops that become vectors.
-
-    table (6, C): capacity, fixed cost; backlog, taken over at its end; cost, set; two for sums.
-    """
+    """One period of one slice, priced, as :func:`_period` has it, in loops that become vectors."""
     base_ms, burst, buffer, in_step = link
-    capacity, fixed, backlog, cost, mean, variance = table[0], table[1], table[2], table[3], table[4], table[5]
     limit, random = _spread(offered, period_s, burst), _random(in_step)
-    for c in range(table.shape[1]):
-        mean[c], variance[c], backlog[c] = _fluid(offered, backlog[c], capacity[c], period_s, buffer)
-        cost[c] = random * _from_empty(offered, capacity[c], burst, limit)
-    for c in range(table.shape[1]):
-        if mean[c] > 0:
-            cost[c] *= math.exp(-mean[c] / limit)
-    for c in range(table.shape[1]):
-        delay, jitter = _delays(mean[c], variance[c], cost[c], capacity[c], base_ms, burst, in_step)
-        cost[c] = _priced(delay, jitter, fixed[c], limits, weights)
+    counts = table.shape[1]
+    for c in range(counts):
+        backlog, capacity = table[BACKLOG, c], table[CAPACITY, c]
+        table[MEAN, c], table[VARIANCE, c], table[BACKLOG, c] = _fluid(offered, backlog, capacity, period_s, buffer)
+        table[COST, c] = random * _from_empty(offered, capacity, burst, limit)
+    for c in range(counts):
+        if table[MEAN, c] > 0:
+            table[COST, c] *= math.exp(-table[MEAN, c] / limit)
+    for c in range(counts):
+        mean, variance, waiting = table[MEAN, c], table[VARIANCE, c], table[COST, c]
+        delay, jitter = _delays(mean, variance, waiting, table[TO_MS, c], base_ms, burst, in_step)
+        table[COST, c] = _priced(delay, jitter, table[FIXED, c], limits, weights)
 
 
 @compiled
 def foreseen(
-    loads: Floats, queue: Floats, lengths_s: Floats, weights: Floats, limits: tuple[Floats, Floats, Floats, Floats],
-    shortfall: NDArray[np.bool_], link: tuple[Floats, Floats, Floats, Floats], stages: Floats, left: Floats,
-) -> None:  # fmt: skip
+    loads: Floats, queue: Floats, lengths_s: Floats, terms: Terms, links: Links, stages: Floats, left: Floats
+) -> None:
     """See :func:`forecast.foresee`: fills stages (K, S, N, C, 3) and left (S, N, C, 3).
 
-    loads (2, S, N, 3): of the first stage and of all others; queue (N, 3); lengths_s (K, N); weights (N, 3, 3);
-    limits: D_max, J_max, B_min and price (N, 3) each; link: base delay, burst, buffer and share in bursts (N, 3) each.
+    loads (2, S, N, 3): of the first stage and of all others; queue (N, 3); lengths_s (K, N).
     """
-    d_max, j_max, b_min, price = limits
-    base_ms, burst, buffer, in_step = link
-    table = np.empty((6, left.shape[2]))
-    for c in range(table.shape[1]):
-        table[0, c] = max(c * SLOT_MBPS, NO_SLOT_MBPS)
+    counts = left.shape[2]
+    table = np.empty((VARIANCE + 1, counts))
+    for c in range(counts):
+        table[CAPACITY, c] = max(c * SLOT_MBPS, NO_SLOT_MBPS)
+        table[TO_MS, c] = 1e3 / table[CAPACITY, c]
     for n in range(queue.shape[0]):
         for k in range(3):
-            bounds = (d_max[n, k], j_max[n, k], price[n, k])
-            figures = (base_ms[n, k], burst[n, k], buffer[n, k], in_step[n, k])
-            for c in range(table.shape[1]):
-                table[1, c] = _fixed(c, weights[n, k], b_min[n, k], price[n, k], shortfall[n])
+            weights, price, b_min = terms.weights[n, k], terms.violation_cost[n, k], terms.b_min_mbps[n, k]
+            limits = (terms.d_max_ms[n, k], terms.j_max_ms[n, k], price)
+            link = (links.base_delay_ms[n, k], links.burst_mbit[n, k], links.buffer_mbit[n, k], links.in_step[n, k])
+            for c in range(counts):
+                table[FIXED, c] = _fixed(c, weights[2], b_min, price, terms.shortfall[n])
             for s in range(loads.shape[1]):
-                table[2] = queue[n, k]
+                table[BACKLOG] = queue[n, k]
                 for stage in range(stages.shape[0]):
-                    _stage(loads[min(stage, 1), s, n, k], lengths_s[stage, n], figures, bounds, weights[n, k], table)
-                    stages[stage, s, n, :, k] = table[3]
+                    load, length_s = loads[min(stage, 1), s, n, k], lengths_s[stage, n]
+                    _stage(load, length_s, link, limits, (weights[0], weights[1]), table)
+                    for c in range(counts):
+                        stages[stage, s, n, c, k] = table[COST, c]
                     if stage == 0:
-                        left[s, n, :, k] = table[2]
+                        for c in range(counts):
+                            left[s, n, c, k] = table[BACKLOG, c]

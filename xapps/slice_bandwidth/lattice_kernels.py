@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from xapps.slice_bandwidth.kernels import bound_ms, elementwise
+from xapps.slice_bandwidth.kernels import bound_ms, elementwise, moved_between
 from xapps.slice_bandwidth.model import CALENDAR_SLOTS
 
 __all__ = ["in_time", "near", "sums_of"]
@@ -29,12 +29,7 @@ def near(slots: Ints, splits: Ints, inside: Mask, most: int, mask: Mask) -> None
     """See :func:`lattice.permitted`: of the splits `inside`, those within `most` slots moved, or all where none is."""
     some = False
     for n in range(splits.shape[0]):
-        gained = lost = 0
-        for k in range(3):
-            change = splits[n, k] - slots[k]
-            gained += max(change, 0)
-            lost += max(-change, 0)
-        mask[n] = inside[n] and max(gained, lost) <= most
+        mask[n] = inside[n] and moved_between(slots, splits[n]) <= most
         some = some or mask[n]
     if not some:
         mask[:] = inside

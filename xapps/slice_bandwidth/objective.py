@@ -126,8 +126,4 @@ def priced_table(prediction: Prediction, limits: Limits) -> Floats:
 
 def moved_slots(before: NDArray[np.signedinteger], after: NDArray[np.signedinteger]) -> NDArray[np.int64]:
     """Slots that change hands (...): the larger of what slices gain and what they lose."""
-    change = np.asarray(after) - np.asarray(before)
-    # Written out, because NumPy reduces an axis of three several times more slowly.
-    first, second, third = change[..., 0], change[..., 1], change[..., 2]
-    gained = np.maximum(first, 0) + np.maximum(second, 0) + np.maximum(third, 0)
-    return np.asarray(gained + np.maximum(-(first + second + third), 0))
+    return np.asarray(kernels.moved_of(before, after))

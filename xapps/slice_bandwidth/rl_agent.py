@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +21,21 @@ from xapps.slice_bandwidth.feature_kernels import (
     NEWEST,
     Coming,
     Node,
-    Terms,
     feature_rows,
 )
-from xapps.slice_bandwidth.forecast import BLEND, MASSES, Forecaster, flat, foresee, scenarios
+from xapps.slice_bandwidth.forecast import (
+    BLEND,
+    HORIZONS,
+    MASSES,
+    Forecaster,
+    flat,
+    foreseen,
+    links_of,
+    scenarios,
+    terms_of,
+)
 from xapps.slice_bandwidth.lattice import sum_over_slices
-from xapps.slice_bandwidth.model import LinkModel
+from xapps.slice_bandwidth.model import CALENDAR_SLOTS, LinkModel
 from xapps.slice_bandwidth.objective import Limits
 
 __all__ = [
@@ -85,39 +94,25 @@ def features(seen: Observation, forecaster: Forecaster, limits: Limits) -> Featu
     delay and jitter, terms of the third and of delay, base delay, burst, and what the mean load leaves of a slot.
     """
     lead = seen.slots.shape[:-1]
-    loads = scenarios(forecaster, seen.offered_mbps, seen.period_s, seen.alarm)
-    outlook = foresee(loads, seen.queue_mbit, seen.period_s, limits, seen.link)
-    out = np.empty((*lead, *outlook.queue_mbit.shape[-2:], FEATURES), dtype=np.float32)
-    number, counts = math.prod(lead), outlook.queue_mbit.shape[-2]
-    coming = Coming(
-        outlook.stages.reshape(len(BLEND), -1, number, counts, 3), outlook.queue_mbit.reshape(-1, number, counts, 3),
-        loads.reshape(len(loads), -1, number, 3), MASSES, _BLEND,
-    )  # fmt: skip
-    feature_rows(coming, _node(seen, number), _terms(limits, number), out.reshape(number, counts, 3, FEATURES))
-    return out
+    number = math.prod(lead)
+    loads = scenarios(forecaster, seen.offered_mbps, seen.period_s, seen.alarm).reshape(HORIZONS, -1, number, 3)
+    node, terms = _node(seen, number), terms_of(limits, number)
+    stages, left = foreseen(loads, node.queue_mbit, node.period_s, terms, node.links)
+    out = np.empty((number, CALENDAR_SLOTS + 1, 3, FEATURES), dtype=np.float32)
+    feature_rows(Coming(stages, left, loads, MASSES, _BLEND), node, terms, out)
+    return out.reshape(*lead, *out.shape[1:])
 
 
 _BLEND = np.array(BLEND)
 
 
 def _node(seen: Observation, number: int) -> Node:
-    def three(value: NDArray[Any]) -> Any:
-        return flat(value, number, 3)
-
+    values = (seen.queue_mbit, seen.delay_ms, seen.jitter_ms, seen.slots)
+    queue, delay, jitter, slots = (flat(value, number, 3) for value in values)
     return Node(
-        flat(seen.offered_mbps[..., -NEWEST:, :], number, NEWEST, 3), three(seen.queue_mbit), three(seen.delay_ms),
-        three(seen.jitter_ms), three(seen.link.base_delay_ms), three(seen.link.burst_mbit), three(seen.slots),
-        flat(np.asarray(seen.period_s), number), flat(np.asarray(seen.alarm), number),
-    )  # fmt: skip
-
-
-def _terms(limits: Limits, number: int) -> Terms:
-    def three(value: NDArray[Any]) -> Any:
-        return flat(value, number, 3)
-
-    return Terms(
-        flat(limits.weights, number, 3, 3), three(limits.d_max_ms), three(limits.j_max_ms), three(limits.b_min_mbps),
-        three(limits.violation_cost), flat(limits.shortfall, number), flat(limits.slot_move_cost, number),
+        flat(seen.offered_mbps[..., -NEWEST:, :], number, NEWEST, 3), queue, delay, jitter, slots,
+        flat(np.asarray(seen.period_s, dtype=np.float64), number), flat(np.asarray(seen.alarm), number),
+        links_of(seen.link, number),
     )  # fmt: skip
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from xapps.slice_bandwidth.feature_kernels import FEATURES, NEWEST, Coming, Node, Terms, feature_rows
+from xapps.slice_bandwidth.feature_kernels import FEATURES, NEWEST, Coming, Node, feature_rows
+from xapps.slice_bandwidth.kernels import Links, Terms
 
 NODES, COUNTS, SCENARIOS = 5, 21, 7
 
@@ -16,9 +17,9 @@ def drawn(seed=0):
         masses / masses.sum(), np.array([0.5, 0.25, 0.25]),
     )  # fmt: skip
     node = Node(
-        draw(0, 5e4, (NODES, NEWEST, 3)), *(draw(0, 300, (NODES, 3)) for _ in range(3)), draw(0.1, 3, (NODES, 3)),
-        draw(0.1, 9, (NODES, 3)), draw(0, 21, (NODES, 3)).astype(np.int64), draw(0.01, 60, NODES),
-        draw(0, 1, NODES) < 0.5,
+        draw(0, 5e4, (NODES, NEWEST, 3)), *(draw(0, 300, (NODES, 3)) for _ in range(3)),
+        draw(0, 21, (NODES, 3)).astype(np.int64), draw(0.01, 60, NODES), draw(0, 1, NODES) < 0.5,
+        Links(*(draw(0.1, 9, (NODES, 3)) for _ in range(4))),
     )  # fmt: skip
     terms = Terms(
         draw(0, 1, (NODES, 3, 3)), *(draw(1, 100, (NODES, 3)) for _ in range(2)), draw(5e3, 2e4, (NODES, 3)),
@@ -53,7 +54,7 @@ def columns(coming, node, terms):
     for value in (
         terms.violation_cost, node.delay_ms / terms.d_max_ms, node.jitter_ms / terms.j_max_ms,
         terms.weights[..., 2] * 5e3 / terms.b_min_mbps, 1e3 * terms.weights[..., 0] / terms.d_max_ms,
-        node.base_delay_ms / terms.d_max_ms, node.burst_mbit - 1,
+        node.links.base_delay_ms / terms.d_max_ms, node.links.burst_mbit - 1,
     ):  # fmt: skip
         yield np.log1p(value)[:, None]
     yield (node.newest_mbps.mean(axis=1) / 5e3 % 1)[:, None]

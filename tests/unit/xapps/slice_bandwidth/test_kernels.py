@@ -33,8 +33,9 @@ def test_foreseen_follows_the_backlog_through_the_stages():
     stages, left = np.empty((2, 1, 1, 21, 3)), np.empty((1, 1, 21, 3))
     weights = np.full((1, 3, 3), [1.0, 0.0, 0.0])
     kernels.foreseen(
-        loads, np.zeros((1, 3)), np.array([[0.1], [0.2]]), weights, (50 * one, 1e9 * one, 1.0 * one, 0 * one),
-        np.array([False]), tuple(value[None] for value in vars(link).values()), stages, left,
+        loads, np.zeros((1, 3)), np.array([[0.1], [0.2]]),
+        kernels.Terms(weights, 50 * one, 1e9 * one, 1.0 * one, 0 * one, np.array([False]), np.zeros(1)),
+        kernels.Links(*(value[None] for value in vars(link).values())), stages, left,
     )  # fmt: skip
     first = predict(loads[0, 0, 0], np.zeros(3), np.full(3, 5), 0.1, link)
     second = predict(loads[1, 0, 0], first.queue_mbit, np.full(3, 5), 0.2, link)
