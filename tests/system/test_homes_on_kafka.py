@@ -16,7 +16,7 @@ import pytest
 from e2sim.desired_agent import DesiredAgent
 from e2sim.network import Network
 from e2sim.scenario import parse_scenario
-from ric.bus.bus import RIC_ALARMS, RIC_DECISIONS, TWIN_ACK, TWIN_DESIRED, BusMessage
+from ric.bus.bus import RIC_ALARMS, RIC_DECISIONS, TWIN_ACK, TWIN_DESIRED
 from ric.bus.bus import Twins as BusTwins
 from ric.bus.kafka import KafkaBus
 from ric.bus.record import Ack, AckStatus, TwinState, decode, decode_ack
@@ -24,7 +24,7 @@ from ric.clock import SimClock, to_ns
 from ric.columns import Table
 from ric.e2sm import grid
 from ric.links import Links
-from ric.pb.twinric.bus.v1.record_pb2 import DecisionRecord
+from ric.pb.twinric.bus.v1.record_pb2 import PERCEIVED_SEVERITY_CLEARED, Alarm, DecisionRecord
 from ric.runtime import AppRuntime
 from ric.schemas import GRID_SCHEMAS, IN_FORCE_SCHEMAS
 from ric.telemetry import Metrics
@@ -157,7 +157,7 @@ class Watch:
         self.desired: dict[int, TwinState] = {}
         self.answers: list[Ack] = []
         self.decisions: list[DecisionRecord] = []
-        self.alarms: list[BusMessage] = []
+        self.alarms: list[Alarm] = []
         self._messages = bus.follow((TWIN_DESIRED, TWIN_ACK, RIC_DECISIONS, RIC_ALARMS), from_start=True)
 
     async def run(self) -> None:
@@ -170,7 +170,7 @@ class Watch:
             elif message.topic == RIC_DECISIONS:
                 self.decisions.append(DecisionRecord.FromString(message.value))
             elif message.topic == RIC_ALARMS:
-                self.alarms.append(message)
+                self.alarms.append(Alarm.FromString(message.value))
 
     async def answered(self, revision: int) -> None:
         """Return when the homes have answered it."""
@@ -215,5 +215,5 @@ async def test_homes_on_kafka_follow_what_they_are_told_whoever_dies_in_between(
     assert {answer.status for answer in watch.answers} == {AckStatus.ACCEPTED}
     times = [state.source_time_ns for _, state in sorted(watch.desired.items())]
     assert [time_ns for kind, time_ns in homes.applied if kind == "home_set_point"] == times
-    assert not watch.alarms
+    assert {alarm.perceived_severity for alarm in watch.alarms} == {PERCEIVED_SEVERITY_CLEARED}
     assert "BUS-UNREACHABLE" in "".join(decision.details.get("action_fault", "") for decision in watch.decisions)

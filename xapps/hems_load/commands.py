@@ -34,7 +34,8 @@ class Commands:
         self._config, self._links = config, links
         self._nodes = {node: Confirmation(config.confirm_within_s) for node in config.desired_by_bus}
         self._overdue: dict[str, Overdue] = {}
-        self._raised: dict[str, int] = {}
+        self._onset_ns: dict[str, int] = {}
+        """Of the alarm that was told last, by node; 0 for its clearing."""
         self._revisions: dict[str, int] = {}
 
     def by_bus(self, node: str) -> bool:
@@ -46,7 +47,9 @@ class Commands:
         homes, in_force = report.tables.get("home_report"), report.in_force.get("home_in_force")
         starts_ns = report.starts_ns.get("home_report")
         if self.by_bus(report.e2_node_id) and homes is not None and in_force is not None and starts_ns is not None:
-            self._overdue[report.e2_node_id] = self._nodes[report.e2_node_id].see(homes, in_force, starts_ns)
+            overdue = self._nodes[report.e2_node_id].see(homes, in_force, starts_ns)
+            if overdue is not None:
+                self._overdue[report.e2_node_id] = overdue
 
     def reported(self, node: str, revision: int) -> None:
         """The newest revision of the node's reported fleet, from which the next desired state is made."""
@@ -99,17 +102,15 @@ class Commands:
     async def tell(self, now_ns: int) -> None:
         """Raise an alarm for each node whose homes are overdue, clear it when they follow again.
 
+        One that stands from an earlier life of the app is cleared too: what nobody has raised is cleared for nothing.
         Raises TwinRicError BUS-UNREACHABLE; the alarm is told at the next cycle then.
         """
         for node, overdue in self._overdue.items():
-            if bool(overdue.ids) == (node in self._raised):
+            if node in self._onset_ns and bool(overdue.ids) == bool(self._onset_ns[node]):
                 continue
-            onset_ns = self._raised.get(node, now_ns - to_ns(overdue.for_s))
+            onset_ns = self._onset_ns.get(node) or now_ns - to_ns(overdue.for_s)
             await self._alarm(node, overdue, onset_ns, now_ns)
-            if overdue.ids:
-                self._raised[node] = onset_ns
-            else:
-                del self._raised[node]
+            self._onset_ns[node] = onset_ns if overdue.ids else 0
 
     async def _alarm(self, node: str, overdue: Overdue, onset_ns: int, now_ns: int) -> None:
         raised = bool(overdue.ids)

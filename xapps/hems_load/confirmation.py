@@ -59,17 +59,21 @@ class Confirmation:
         """What the homes' side last said to a desired state: "" where it was accepted, else why not."""
         self._answer = text or "accepted"
 
-    def see(self, report: Table, in_force: Table, starts_ns: int) -> Overdue:
-        """Take a `home_report` over a period that began at `starts_ns`, with its `home_in_force`; who is overdue."""
+    def see(self, report: Table, in_force: Table, starts_ns: int) -> Overdue | None:
+        """Take a `home_report` over a period that began at `starts_ns`, with its `home_in_force`; who is overdue.
+
+        None where that is not settled: homes depart but their time is not up, the report is of other homes, or nobody
+        knows what was asked of them then.
+        """
         tables = self._in_period(starts_ns)
         if not tables or not tables[-1].ids == report.ids == in_force.ids:
-            return Overdue()
+            return None
         wrong, shown = _departures(tables, report, in_force)
         self._kept_ns[~wrong] = report.source_time_ns
         late_s = (report.source_time_ns - self._kept_ns) / NS
         rows = np.flatnonzero(late_s > self._within_s)
         if not rows.size:
-            return Overdue()
+            return None if wrong.any() else Overdue()
         said = self._answer or "no answer"
         text = f"{said}; {report.ids[int(rows[0])]} {shown(int(rows[0]))}"
         return Overdue(tuple(report.ids[row] for row in rows), float(late_s.max()), text)
@@ -94,9 +98,9 @@ def _departures(tables: list[Table], report: Table, in_force: Table) -> tuple[ND
         wrong[f"{source}_kw"] = power > asked.max(axis=0) + _slack(power)
 
     def shown(row: int) -> str:
-        name = next((name for name, rows in wrong.items() if rows[row]), "")
-        wanted = tables[-1][name if name in tables[-1].columns else name.replace("_kw", "_limit_kw")] if name else None
-        return "follows again" if wanted is None else f"{name} asked {wanted[row]:.2f}, shown {report[name][row]:.2f}"
+        name = next(name for name, rows in wrong.items() if rows[row])
+        wanted = tables[-1][name if name in tables[-1].columns else name.replace("_kw", "_limit_kw")]
+        return f"{name} asked {wanted[row]:.2f}, shown {report[name][row]:.2f}"
 
     return np.logical_or.reduce(list(wrong.values())), shown
 

@@ -14,6 +14,7 @@ from ric.clock import SimClock, to_ns
 from ric.columns import Table
 from ric.e2sm import grid
 from ric.errors import TwinRicError
+from ric.pb.twinric.bus.v1.record_pb2 import PERCEIVED_SEVERITY_CLEARED
 from ric.telemetry import Metrics
 
 pytestmark = [pytest.mark.timeout(120)]
@@ -43,7 +44,7 @@ async def test_homes_told_by_the_bus_do_exactly_as_those_told_over_e2(tmp_path):
     assert not none
     assert len([a for a in answers if a.twin_id.startswith("home_set_point/")]) == 20
     assert {answer.status for answer in answers} == {AckStatus.ACCEPTED}
-    assert not journal.alarms
+    assert {alarm.perceived_severity for alarm in journal.alarms} == {PERCEIVED_SEVERITY_CLEARED}
     assert not any("action_fault" in decision.details for decision in journal.decisions)
 
 
