@@ -25,6 +25,7 @@ from ric.app_spec import AppConfig
 from ric.bus.bus import RIC_ALARMS, RIC_DECISIONS, TWIN_FORECAST, BusMessage, MemoryBus, Twins
 from ric.bus.record import decode
 from ric.clock import SimClock
+from ric.config import validate
 from ric.errors import TwinRicError
 from ric.links import Links
 from ric.pb.twinric.bus.v1.record_pb2 import Alarm, DecisionRecord
@@ -81,12 +82,13 @@ class System:
         by_bus = tuple(name for name, node in self.network.nodes.items() if node.spec.desired_by_bus)
         for name, app_type in self._apps.items():
             ways = {"desired_by_bus": by_bus} if "desired_by_bus" in app_type.config_type.model_fields else {}
-            config = app_type.config_type(
-                e2_address=bound.xapps, a1_address=bound.a1_grpc, a1_url=bound.a1_url,
-                e3_setup_endpoint=endpoints.setup, e3_inbound_endpoint=endpoints.inbound,
-                e3_outbound_endpoint=endpoints.outbound, stale_after_s=STALE_S, enforce_budget=False, **ways,
-                **self._known_links(app_type.config_type),
-            )  # fmt: skip
+            settings = {
+                "e2_address": bound.xapps, "a1_address": bound.a1_grpc, "a1_url": bound.a1_url,
+                "e3_setup_endpoint": endpoints.setup, "e3_inbound_endpoint": endpoints.inbound,
+                "e3_outbound_endpoint": endpoints.outbound, "stale_after_s": STALE_S, "enforce_budget": False,
+                **ways, **self._known_links(app_type.config_type),
+            }  # fmt: skip
+            config = validate(app_type.config_type, settings, "CONFIG")
             links = Links(app_type.spec, app_type.policy_type, config, self.clock, bus=self.bus)
             runtime = self.runtimes[name] = AppRuntime(app_type, config, links)
             self.journal.budgets_ms[name] = app_type.spec.budget_ms
