@@ -173,8 +173,8 @@ class Watch:
                 self.alarms.append(Alarm.FromString(message.value))
 
     async def answered(self, revision: int) -> None:
-        """Return when the homes have answered it."""
-        await until(lambda: any(answer.revision == revision for answer in self.answers))
+        """Return when the homes have answered it, and it was seen; two topics keep no order between them."""
+        await until(lambda: revision in self.desired and any(answer.revision == revision for answer in self.answers))
 
 
 async def test_homes_on_kafka_follow_what_they_are_told_whoever_dies_in_between(kafka_tools: ModuleType) -> None:
