@@ -21,12 +21,12 @@ from ric.errors import TwinRicError
 from ric.learned import LearnedModel, load_model
 from ric.runtime import App, AppRuntime
 from ric.scopes import Scope, reach_of
+from xapps.slice_bandwidth import joint
 from xapps.slice_bandwidth.config import SliceBandwidthConfig
-from xapps.slice_bandwidth.decision import NodeDecision
+from xapps.slice_bandwidth.decision import NodeDecision, warm_up
 from xapps.slice_bandwidth.fallback import fall_back_fleet
 from xapps.slice_bandwidth.fleet import FleetDecision, decide_fleet
 from xapps.slice_bandwidth.forecast import COLUMNS, OUTPUTS
-from xapps.slice_bandwidth.joint import warm_up
 from xapps.slice_bandwidth.lattice import bounds_of
 from xapps.slice_bandwidth.model import S_NSSAI, SLICES, LinkModel
 from xapps.slice_bandwidth.policy import POLICY_TYPE_ID, Mode, SlicePolicy
@@ -71,9 +71,11 @@ class SliceBandwidthApp(App[SliceBandwidthConfig, SlicePolicy, FleetState, Fleet
         )
 
     async def rebuild(self) -> None:
-        """Make the joint decision ready where nodes share links."""
+        """Make decisions ready, and the joint one where nodes share links: nobody's first one is to be late."""
+        if self.learned is not None:
+            await asyncio.to_thread(warm_up, self.learned)
         if self.shared:
-            await asyncio.to_thread(warm_up)
+            await asyncio.to_thread(joint.warm_up)
 
     def _load(self, config: SliceBandwidthConfig) -> Learned | None:
         forecaster = self._model(config.forecaster_path, COLUMNS, {"quantiles": (-1, OUTPUTS)}, (Mode.ORACLE, Mode.RL))

@@ -14,16 +14,16 @@ from ric.errors import TwinRicError
 from ric.scopes import Scope
 from xapps.slice_bandwidth.baselines import Situation, gradient_transfer, predict_and_enumerate, static_split
 from xapps.slice_bandwidth.lattice import SPLITS, bounds_of, is_urgent
-from xapps.slice_bandwidth.model import SLICES, LinkModel, predict
+from xapps.slice_bandwidth.model import SLICES, STATIC_SLOTS, LinkModel, predict
 from xapps.slice_bandwidth.objective import Limits, Objective, evaluate, limits_of, moved_slots
 from xapps.slice_bandwidth.policy import Mode, SlicePolicy
 from xapps.slice_bandwidth.rl_agent import Learned, Observation, scored
 from xapps.slice_bandwidth.safety import BOUND, LONGEST_S, Secured, bounded, layers_of, secured
-from xapps.slice_bandwidth.state import SliceState
+from xapps.slice_bandwidth.state import HISTORY, SliceState
 
 __all__ = [
     "PROTECTION_FIRST", "NodeDecision", "decide", "decide_nodes", "deciding_mode", "explained", "is_protected",
-    "observed", "stacked_limits",
+    "observed", "stacked_limits", "warm_up",
 ]  # fmt: skip
 
 Floats = NDArray[np.float64]
@@ -209,3 +209,10 @@ def explained(state: SliceState, policy: SlicePolicy, slots: NDArray[np.int64], 
     details = {"mode": policy.mode.value, "third_term": policy.third_term.value, "e2_node_id": state.e2_node_id}
     reason = Reason(code, numbers, details)
     return NodeDecision(state.e2_node_id, state.source_time_ns, slots, state.slots, before, after, reason, state)
+
+
+def warm_up(learned: Learned) -> None:
+    """Load, or where nothing is kept compile, what a first decision would otherwise wait for."""
+    load, one = np.tile(np.array([8e3, 4e3, 9e3]), (HISTORY, 1)), np.ones(3)
+    mode = Mode.ORACLE if learned.actor is None else Mode.RL
+    decide(SliceState("", 0, 0.1, load, 0 * one, one, one, one, STATIC_SLOTS), SlicePolicy(mode=mode), learned)

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ric.errors import TwinRicError
-from xapps.slice_bandwidth.decision import decide
+from xapps.slice_bandwidth.decision import decide, warm_up
 from xapps.slice_bandwidth.forecast import persistence
 from xapps.slice_bandwidth.model import SLICES, SLOT_STEP
 from xapps.slice_bandwidth.objective import limits_of
@@ -143,3 +143,14 @@ def test_decide_without_an_actor_is_model_missing(make_state):
         decide(make_state(), SlicePolicy(), None)
     assert caught.value.code == "MODEL-MISSING"
     assert decide(make_state(), SlicePolicy(mode=Mode.STATIC), None).slots.tolist() == [5, 10, 5]
+
+
+def test_warm_up_runs_every_network_that_there_is(untrained):
+    asked = []
+
+    def noting(name):
+        return lambda rows: asked.append(name) or getattr(untrained, name)(rows)
+
+    warm_up(Learned(noting("forecaster")))
+    warm_up(Learned(noting("forecaster"), noting("actor")))
+    assert asked == ["forecaster", "forecaster", "actor"]
