@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
+import yaml
+
 from e2sim.desired_agent import DesiredAgent
 from e2sim.e2_agent import E2Agents
 from e2sim.engine import Engine, stop_on_signals
@@ -18,6 +20,7 @@ from e2sim.network import Network
 from e2sim.operator import Operator
 from e2sim.reference import scenario_reference
 from e2sim.scenario import load_scenario
+from e2sim.told import told
 from ric.a1.client import A1pClient
 from ric.bus.bus import Twins, open_bus
 from ric.clock import SimClock, WallClock
@@ -67,6 +70,10 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="check a scenario and name every fault in it")
     check.add_argument("scenario", help="YAML file, or a shipped scenario")
     check.set_defaults(command=_check)
+    settings = commands.add_parser("settings", help="write what apps have to be told of a scenario, as YAML")
+    settings.add_argument("--scenario", required=True, help="YAML file, or a shipped scenario")
+    settings.add_argument("--out", type=Path, help="file; standard output without it")
+    settings.set_defaults(command=_settings)
     reference = commands.add_parser("reference", help="write docs/reference/scenario.md from the model")
     reference.add_argument("--out", type=Path, help="file; standard output without it")
     reference.set_defaults(command=_reference)
@@ -171,12 +178,20 @@ def _check(options: argparse.Namespace) -> int:
     return 0
 
 
+def _settings(options: argparse.Namespace) -> int:
+    return _write(yaml.safe_dump(told(load_scenario(options.scenario))), options.out)
+
+
 def _reference(options: argparse.Namespace) -> int:
-    text = scenario_reference()
-    if options.out is None:
+    return _write(scenario_reference(), options.out)
+
+
+def _write(text: str, file: Path | None) -> int:
+    if file is None:
         sys.stdout.write(text)
     else:
-        options.out.write_text(text, encoding="utf-8")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
     return 0
 
 

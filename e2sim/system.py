@@ -20,8 +20,8 @@ from e2sim.history import PRODUCER, hand_over_history
 from e2sim.network import Network
 from e2sim.report import Journal, PolicyChange
 from e2sim.scenario_parts import PolicyEventSpec
+from e2sim.told import told
 from ric.a1.client import A1pClient
-from ric.app_spec import AppConfig
 from ric.bus.bus import RIC_ALARMS, RIC_DECISIONS, TWIN_FORECAST, BusMessage, MemoryBus, Twins
 from ric.bus.record import decode
 from ric.clock import SimClock
@@ -79,14 +79,12 @@ class System:
         for topic in (RIC_DECISIONS, RIC_ALARMS, TWIN_FORECAST):
             self._running.append(asyncio.create_task(self._write_down(topic)))
         endpoints = self._feeders.endpoints
-        by_bus = tuple(name for name, node in self.network.nodes.items() if node.spec.desired_by_bus)
         for name, app_type in self._apps.items():
-            ways = {"desired_by_bus": by_bus} if "desired_by_bus" in app_type.config_type.model_fields else {}
             settings = {
                 "e2_address": bound.xapps, "a1_address": bound.a1_grpc, "a1_url": bound.a1_url,
                 "e3_setup_endpoint": endpoints.setup, "e3_inbound_endpoint": endpoints.inbound,
                 "e3_outbound_endpoint": endpoints.outbound, "stale_after_s": STALE_S, "enforce_budget": False,
-                **ways, **self._known_links(app_type.config_type),
+                **told(self.network.scenario, app_type.config_type.model_fields),
             }  # fmt: skip
             config = validate(app_type.config_type, settings, "CONFIG")
             links = Links(app_type.spec, app_type.policy_type, config, self.clock, bus=self.bus)
@@ -96,21 +94,6 @@ class System:
         await self._until(lambda: all(runtime.ready.is_set() for runtime in self.runtimes.values()), "apps are ready")
         await self._until(self._subscribed, "apps are subscribed")
         return self
-
-    def _known_links(self, config_type: type[AppConfig]) -> dict[str, Any]:
-        """The scenario's aggregation links as a setting of an app that has one for them; no interface tells of them."""
-        if "aggregation_links" not in config_type.model_fields:
-            return {}
-        links = []
-        for number, entry in enumerate(self.network.scenario.aggregation, start=1):
-            names = entry.nodes or tuple(self.network.nodes)
-            rate_mbps = entry.capacity_gbps * 1e3
-            if len(names) > 1:
-                links.append({
-                    "link_id": f"aggregation-{number}", "e2_node_ids": names, "capacity_mbps": rate_mbps,
-                    "buffer_mbit": entry.buffer_mbit,
-                })  # fmt: skip
-        return {"aggregation_links": links}
 
     async def __aexit__(self, *_: object) -> None:
         for runtime in self.runtimes.values():

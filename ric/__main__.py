@@ -26,6 +26,7 @@ from ric.a1.client import A1pClient
 from ric.bus.bus import COMPACTED_TOPICS, TWIN_REPORTED, open_bus
 from ric.bus.record import decode
 from ric.clock import to_s
+from ric.config import read_yaml
 from ric.errors import TwinRicError, nearest
 from ric.security_cli import audit_cli, certs
 from ric.telemetry import Metrics, configure_logging
@@ -112,7 +113,8 @@ def up(
     apps = [(entry.name, entry.module.removesuffix(".app")) for entry in _apps()]
     ports = Ports.from_base(port_base) if port_base else Ports()
     check_free(ports.taken(len(apps)))
-    processes = processes_of(apps, scenario=scenario, bus_url=bus, speed=speed, data=folder, ports=ports)
+    told = _told(scenario, folder / "config" / "scenario.yaml")
+    processes = processes_of(apps, told, scenario=scenario, bus_url=bus, speed=speed, data=folder, ports=ports)
     supervisor = Supervisor(processes, folder / "log", restart)
     a1_url = f"http://{HOST}:{ports.a1_rest}"
     out.print(
@@ -122,6 +124,20 @@ def up(
     if supervisor.fault:
         _complain(supervisor.fault)
     raise typer.Exit(status)
+
+
+def _told(scenario: str, file: Path) -> dict[str, dict[str, Any]]:
+    """By app the settings that a scenario asks for, since no interface tells of them; `file` takes them all."""
+    if status := _tool("sim")(["settings", "--scenario", scenario, "--out", str(file)]):
+        raise typer.Exit(status)
+    values, told = read_yaml(file), dict[str, dict[str, Any]]()
+    for entry in _apps() if values else ():
+        try:
+            fields = entry.load().config_type.model_fields
+        except ImportError:
+            continue  # not installed whole: its process says so
+        told[entry.name] = {name: value for name, value in values.items() if name in fields}
+    return told
 
 
 async def _supervise(supervisor: Supervisor) -> int:

@@ -91,11 +91,13 @@ class AppProcess:
 
 
 def processes_of(
-    apps: Sequence[tuple[str, str]], *, scenario: str, bus_url: str, speed: float, data: Path, ports: Ports
-) -> list[AppProcess]:
+    apps: Sequence[tuple[str, str]], told: Mapping[str, Mapping[str, Any]], *, scenario: str, bus_url: str,
+    speed: float, data: Path, ports: Ports,
+) -> list[AppProcess]:  # fmt: skip
     """The processes of one system, in the order of their start; their settings are written below `data`.
 
-    `apps` are (name, module) pairs, for example ("hems_load", "xapps.hems_load"). The simulator starts once RIC, rApps
+    `apps` are (name, module) pairs, for example ("hems_load", "xapps.hems_load"); `told` are settings of some of them,
+    by name, that the scenario asks for. The simulator starts once RIC, rApps
     and xApps are ready, so that they miss nothing of it; dApps start with it, since its DU is their peer.
     """
     a1_url = f"http://{HOST}:{ports.a1_rest}"
@@ -118,6 +120,7 @@ def processes_of(
             "health_port": ports.health + offset,
             "clock": "source",  # a scenario bears dates of its own
             **e3,
+            **told.get(name, {}),
         }
         command = (*_module(module), "--config", _write(data, name, settings))
         stage = 2 if module.startswith("dapps.") else 1

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -20,9 +21,9 @@ APPS = [("hems_load", "xapps.hems_load"), ("fault_alarm", "dapps.fault_alarm")]
 URL = "kafka://127.0.0.1:9092"
 
 
-def made(folder: Path) -> dict[str, AppProcess]:
+def made(folder: Path, told: dict[str, dict[str, Any]] | None = None) -> dict[str, AppProcess]:
     ports = Ports.from_base(20_000)
-    made = processes_of(APPS, scenario="smoke", bus_url=URL, speed=2.0, data=folder, ports=ports)
+    made = processes_of(APPS, told or {}, scenario="smoke", bus_url=URL, speed=2.0, data=folder, ports=ports)
     return {process.name: process for process in made}
 
 
@@ -76,6 +77,13 @@ def test_processes_settings_are_what_ric_and_apps_take(tmp_path: Path) -> None:
         for socket_name in ("setup", "inbound", "outbound"):
             option = simulator.index(f"--e3-{socket_name}-endpoint")
             assert simulator[option + 1] == given[f"e3_{socket_name}_endpoint"]
+
+
+def test_processes_settings_hold_what_the_scenario_asks_of_an_app_and_of_no_other(tmp_path: Path) -> None:
+    processes = made(tmp_path, {"hems_load": {"desired_by_bus": ["00101-e2000001"]}})
+    given = {name: yaml.safe_load(config_of(processes[name]).read_text()) for name, _ in APPS}
+    assert given["hems_load"]["desired_by_bus"] == ["00101-e2000001"]
+    assert "desired_by_bus" not in given["fault_alarm"]
 
 
 def test_processes_start_in_the_order_of_who_needs_whom(tmp_path: Path) -> None:
