@@ -34,6 +34,7 @@ class Commands:
         self._config, self._links = config, links
         self._nodes = {node: Confirmation(config.confirm_within_s) for node in config.desired_by_bus}
         self._overdue: dict[str, Overdue] = {}
+        self._unconfirmed: set[str] = set()
         self._onset_ns: dict[str, int] = {}
         """Of the alarm that was told last, by node; 0 for its clearing."""
         self._revisions: dict[str, int] = {}
@@ -44,12 +45,18 @@ class Commands:
 
     def see(self, report: grid.GridReport) -> None:
         """Judge a report of a node told by desired state; its tables `in_force` are needed for that."""
-        homes, in_force = report.tables.get("home_report"), report.in_force.get("home_in_force")
-        starts_ns = report.starts_ns.get("home_report")
-        if self.by_bus(report.e2_node_id) and homes is not None and in_force is not None and starts_ns is not None:
-            overdue = self._nodes[report.e2_node_id].see(homes, in_force, starts_ns)
-            if overdue is not None:
-                self._overdue[report.e2_node_id] = overdue
+        node, homes = report.e2_node_id, report.tables.get("home_report")
+        if homes is None or not self.by_bus(node):
+            return
+        in_force, starts_ns = report.in_force.get("home_in_force"), report.starts_ns.get("home_report")
+        if in_force is None or starts_ns is None:
+            if node not in self._unconfirmed:
+                self._unconfirmed.add(node)
+                self._links.log.warning("reports do not tell whether homes follow their desired state", node=node)
+            return
+        overdue = self._nodes[node].see(homes, in_force, starts_ns)
+        if overdue is not None:
+            self._overdue[node] = overdue
 
     def reported(self, node: str, revision: int) -> None:
         """The newest revision of the node's reported fleet, from which the next desired state is made."""

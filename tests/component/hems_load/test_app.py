@@ -65,12 +65,12 @@ class Peer:
             in_force = Table(in_force.kind, in_force.ids, columns, in_force.source_time_ns)
         return grid.encode_outcome(in_force)
 
-    def report(self, minute):
+    def report(self, minute, *, tells=True):
         end_s = START_S + 60 * minute
         tables = {t.kind: t for part in self.parts.parts for t in part.step(end_s, 60)}
         in_force = {kind: table for kind, table in tables.items() if kind in IN_FORCE_SCHEMAS}
         shown = {kind: table for kind, table in tables.items() if kind in GRID_SCHEMAS}
-        starts_ns = {"home_report": to_ns(end_s - 60)}
+        in_force, starts_ns = (in_force, {"home_report": to_ns(end_s - 60)}) if tells else ({}, {})
         self.handler(NODE, *grid.encode_indication(grid.GridReport(NODE, to_ns(end_s), shown, in_force, starts_ns)))
         return to_ns(end_s)
 
@@ -284,6 +284,15 @@ async def test_app_raises_an_alarm_with_the_reason_while_homes_do_not_follow_and
         assert "rejected: not today" in raised.details["why"]
         assert raised.details["homes"].startswith("home-")
         assert 3 <= (raised.detected_time_ns / 1e9 - START_S) / 60 <= 6
+
+
+async def test_app_says_once_that_reports_cannot_confirm_what_homes_were_told(capsys):
+    async with running(desired_by_bus=(NODE,)) as (runtime, peer, bus, clock):
+        for minute in (1, 2):
+            await clock.advance_to(START_S + 60 * minute)
+            await asyncio.wait_for(runtime.wait_done(peer.report(minute, tells=False)), 20)
+        assert not records(bus, RIC_ALARMS)
+    assert capsys.readouterr().out.count("reports do not tell whether homes follow") == 1
 
 
 async def test_app_tells_the_status_of_each_groups_policy_and_whose_groups_there_are():
