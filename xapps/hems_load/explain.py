@@ -61,18 +61,16 @@ class Moment:
 
 @dataclass
 class Explainer:
-    """The codes told last, by device kind."""
+    """The codes told last, by device kind, with the ids of the homes or appliances that they are of."""
 
-    told: dict[str, Codes] = field(default_factory=dict)
+    told: dict[str, tuple[tuple[str, ...], Codes]] = field(default_factory=dict)
 
     def lines(self, moment: Moment) -> dict[str, str]:
         """`node/home/device` -> "CODE name=value ...: sentence", for what changed since the last call."""
         state, lines = moment.state, dict[str, str]()
         for device, (codes_of, line_of) in _DEVICES.items():
-            codes = codes_of(moment)
-            last = self.told.get(device)
-            if last is None or last.size != codes.size:
-                last = np.full(codes.size, "", dtype="<U32")
+            ids = state.jobs.ids if device == "appliance" else state.homes.ids
+            codes, last = codes_of(moment), self._last(device, ids)
             rows = np.flatnonzero((codes != last) & (codes != ""))[: max(MOST_LINES - len(lines), 0)]
             for row in rows.tolist():
                 numbers, sentence = line_of(moment, row, str(codes[row]))
@@ -82,8 +80,16 @@ class Explainer:
             last = last.copy()
             last[rows] = codes[rows]
             last[codes == ""] = ""
-            self.told[device] = last
+            self.told[device] = ids, last
         return lines
+
+    def _last(self, device: str, ids: tuple[str, ...]) -> Codes:
+        """The codes told last of `ids`; empty for those that are new."""
+        known, codes = self.told.get(device, ((), np.empty(0, dtype="<U32")))
+        if known == ids:
+            return codes
+        by_id = dict(zip(known, codes.tolist(), strict=True))
+        return np.array([by_id.get(each, "") for each in ids], dtype="<U32")
 
 
 def _codes(cases: list[tuple[NDArray[np.bool_], str]]) -> Codes:

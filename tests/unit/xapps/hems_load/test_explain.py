@@ -83,6 +83,17 @@ def test_explain_tells_every_device_at_first_and_then_only_what_changes(make_sta
     assert set(lines_of(gone, None, optimizer)) >= {"node/home-0/ev"}
 
 
+def test_explain_another_appliance_in_the_place_of_one_that_went_is_told_and_the_one_that_stays_is_not(
+    make_state, make_jobs
+):
+    state = make_state(2, buy=DEAR_NOW, jobs=make_jobs(2, opens_h=2.0))
+    optimizer = Optimizer(Limits())
+    first = lines_of(state, None, optimizer)
+    assert {"node/home-0/0", "node/home-0/1"} <= set(first)
+    other = replace(state, jobs=replace(state.jobs, ids=("home-0/1", "home-0/new")))
+    assert set(lines_of(other, None, optimizer)) == {"node/home-0/new"}
+
+
 def test_explain_stale_home_says_that_it_is_stale(make_state):
     state = replace(make_state(2), stale=np.array([True, False]))
     lines = lines_of(state)
