@@ -82,7 +82,7 @@ class RayHost:
     def __init__(self, effort: Effort, teams: int = TEAMS) -> None:
         import ray
 
-        self._get, self._failed = ray.get, ray.exceptions.RayTaskError
+        self._get, self._failed, self._lost = ray.get, ray.exceptions.RayTaskError, ray.exceptions.RayError
         self._actor = ray.remote(LocalHost).options(num_cpus=effort.threads).remote(effort, teams)
 
     def _ask(self, method: str, *arguments: Any) -> Any:
@@ -92,6 +92,9 @@ class RayHost:
             if isinstance(error.cause, TwinRicError):
                 raise error.cause from error
             raise
+        except self._lost as error:
+            remedy = f"Its actor is gone ({type(error).__name__}); pose the homes anew in another one."
+            raise TwinRicError("SOLVE-FAILED", "shard", method, "a shard that answers", remedy) from error
 
     def pose(self, problem: FleetProblem, shift_steps: int) -> None:
         """As in `Host`."""
@@ -133,7 +136,8 @@ class SharedFleet:
     def plan(self, cap_kw: Floats, hours: Floats, **options: Any) -> Outcome:
         """What the hosts agree on under `cap_kw` (T,) on all homes together, in steps of `hours` (T,).
 
-        `options` are those of `coordinate_shards`. Raises TwinRicError SOLVE-FAILED, from whichever host.
+        `options` are those of `coordinate_shards`. Raises TwinRicError SOLVE-FAILED, from whichever host, or for one
+        that is gone.
         """
         options |= {"last_price": self._last_price, "each": self._side_by_side}
         outcome = coordinate_shards(self._hosts, cap_kw, hours, **options)

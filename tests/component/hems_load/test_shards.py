@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import ray
 
 from benchmarks.city import City
 from ric.errors import TwinRicError
@@ -56,4 +57,13 @@ def test_shard_that_cannot_be_solved_tells_so_across_processes(ray_cluster):
     fleet = SharedFleet([RayHost(EFFORT)])
     fleet.pose([problem])
     with pytest.raises(TwinRicError, match="SOLVE-FAILED"):
+        fleet.plan(np.full(problem.steps, 10.0), problem.hours)
+
+
+def test_shard_whose_actor_is_gone_is_told_as_such(ray_cluster):
+    problem, host = City(8, 3).problem(0), RayHost(EFFORT)
+    fleet = SharedFleet([host])
+    fleet.pose([problem])
+    ray.kill(host._actor)
+    with pytest.raises(TwinRicError, match=r"SOLVE-FAILED shard.*a shard that answers"):
         fleet.plan(np.full(problem.steps, 10.0), problem.hours)
