@@ -71,7 +71,7 @@ class SituationEnv(VectorSliceEnv):
         self._stats = stats
         if step >= HISTORY:
             self.longest_ms.append(stats.delay_max_ms)
-        return Prediction(stats.delay_ms, stats.jitter_ms, stats.backlog_mbit)
+        return Prediction(stats.delay_ms, stats.jitter_ms, stats.backlog_mbit, stats.dropped_mbit)
 
     def _put_in_force(self, step: int, slots: NDArray[np.int64]) -> None:
         super()._put_in_force(step, slots)
@@ -99,7 +99,7 @@ class CoupledSituationEnv(SituationEnv):
         served = Served(offered, before, slots, self.period_s[:, None], own.delay_ms, own.jitter_ms)
         self._own = calibrated(self._own, served)
         self.shared_mbit, stats = pass_shared_links(self.shared_mbit, self._stats, self._links)
-        return Prediction(stats.delay_ms, stats.jitter_ms, stats.backlog_mbit)
+        return Prediction(stats.delay_ms, stats.jitter_ms, stats.backlog_mbit, stats.dropped_mbit)
 
     def _put_in_force(self, step: int, slots: NDArray[np.int64]) -> None:
         super()._put_in_force(step, slots)

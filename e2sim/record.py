@@ -128,10 +128,11 @@ def slice_objective(series: Series, terms: dict[str, dict[str, float]]) -> tuple
     """Eq (3) (T,) literally, and the number of broken limits (T,), from measured delays and granted slots.
 
     Written apart from the app's own objective: this is the account, that is the controller's model. `terms` has alpha,
-    beta, gamma, d_max_ms, j_max_ms and b_min_mbps per slice role, in the order of `SLICE_ROLES`.
+    beta, gamma, d_max_ms, j_max_ms and b_min_mbps per slice role, in the order of `SLICE_ROLES`. What was dropped was
+    not there within D_max.
     """
     total, broken = np.zeros(len(series.times_s)), np.zeros(len(series.times_s))
-    delay, jitter, slots = (series.array(name) for name in ("delay_ms", "jitter_ms", "slots"))
+    delay, jitter, lost, slots = (series.array(name) for name in ("delay_ms", "jitter_ms", "drop_share", "slots"))
     for index, role in enumerate(SLICE_ROLES):
         t = terms[role]
         weight = t["alpha"] + t["beta"] + t["gamma"]
@@ -139,7 +140,7 @@ def slice_objective(series: Series, terms: dict[str, dict[str, float]]) -> tuple
         total += t["alpha"] / weight * delay[:, index] / t["d_max_ms"]
         total += t["beta"] / weight * jitter[:, index] / t["j_max_ms"]
         total += t["gamma"] / weight * granted / t["b_min_mbps"]
-        broken += delay[:, index] > t["d_max_ms"]
+        broken += (delay[:, index] > t["d_max_ms"]) | (lost[:, index] > 0)
         broken += jitter[:, index] > t["j_max_ms"]
         broken += granted < t["b_min_mbps"]
     return total, broken

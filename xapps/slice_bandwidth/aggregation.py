@@ -13,20 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xapps.slice_bandwidth import joint_kernels as kernels
-from xapps.slice_bandwidth.model import capacity_mbps
+from xapps.slice_bandwidth.model import Prediction, capacity_mbps
 
-__all__ = ["SharedWait", "observed", "pass_link", "passed_mbit", "without_wait"]
+__all__ = ["SharedWait", "observed", "pass_link", "passed_mbit", "waited", "without_wait"]
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class SharedWait:
-    """What the shared link adds to each slice of all its nodes (..., 3), and the backlog that it keeps [Mbit]."""
+    """What the shared link adds to each slice of all its nodes (..., 3), the backlog [Mbit] that it keeps, and the
+    share of what came that it drops.
+    """
 
     mean_ms: Floats
     variance_ms2: Floats
     queue_mbit: Floats
+    lost_share: Floats
 
 
 def pass_link(
@@ -49,7 +52,13 @@ def observed(wait: SharedWait, delay_ms: Floats, passed: Floats) -> SharedWait:
     """
     least = np.where(passed > 0, delay_ms, np.inf).min(axis=-2)
     share = np.clip(least / np.maximum(wait.mean_ms, 1e-9), 0.0, 1.0)
-    return SharedWait(wait.mean_ms * share, wait.variance_ms2 * share**2, wait.queue_mbit * share)
+    return SharedWait(wait.mean_ms * share, wait.variance_ms2 * share**2, wait.queue_mbit * share, wait.lost_share)
+
+
+def waited(own: Prediction, wait: SharedWait, passed: Floats) -> Prediction:
+    """`own` of nodes (..., 3) that let `passed` (..., 3) [Mbit] through, with what the shared link adds and drops."""
+    jitter = np.sqrt(own.jitter_ms**2 + wait.variance_ms2)
+    return Prediction(own.delay_ms + wait.mean_ms, jitter, own.queue_mbit, own.lost_mbit + wait.lost_share * passed)
 
 
 def without_wait(delay_ms: Floats, jitter_ms: Floats, wait: SharedWait) -> tuple[Floats, Floats]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ric.decision import Reason
 from ric.errors import TwinRicError
 from ric.scopes import Scope
+from xapps.slice_bandwidth.aggregation import passed_mbit, waited
 from xapps.slice_bandwidth.baselines import Situation, gradient_transfer, predict_and_enumerate, static_split
 from xapps.slice_bandwidth.lattice import SPLITS, bounds_of, is_urgent
 from xapps.slice_bandwidth.model import SLICES, STATIC_SLOTS, LinkModel, predict
@@ -195,10 +196,10 @@ def explained(state: SliceState, policy: SlicePolicy, slots: NDArray[np.int64], 
     both = np.array([state.slots, slots])
     load, queue = state.offered_mbps[-1], state.queue_mbit
     prediction = predict(load, queue, both, state.period_s, state.link)
-    delay, jitter = prediction.delay_ms, prediction.jitter_ms
     if state.shared is not None:
-        delay, jitter = delay + state.shared.mean_ms, np.sqrt(jitter**2 + state.shared.variance_ms2)
-    whole = evaluate(delay, jitter, both, limits_of(policy))
+        passed = passed_mbit(load, queue, prediction.queue_mbit, both, state.period_s)
+        prediction = waited(prediction, state.shared, passed)
+    whole = evaluate(prediction, both, limits_of(policy))
     before, after = (Objective(whole.terms[k], whole.violations[k]) for k in (0, 1))
     told = np.concatenate((both[..., None], whole.terms), axis=-1)
     figures = (

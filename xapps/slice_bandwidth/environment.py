@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from xapps.slice_bandwidth.aggregation import SharedWait, observed, pass_link, passed_mbit, without_wait
+from xapps.slice_bandwidth.aggregation import SharedWait, observed, pass_link, passed_mbit, waited, without_wait
 from xapps.slice_bandwidth.baselines import Situation
 from xapps.slice_bandwidth.calibration import Served, calibrated
 from xapps.slice_bandwidth.clairvoyant import Course
@@ -84,7 +84,7 @@ class VectorSliceEnv:
         self.shared_mbit = np.zeros((self.number // self.cells, 3))
         nominal = LinkModel()
         self.believed = LinkModel(*(np.tile(value, (self.number, 1)) for value in vars(nominal).values()))
-        self._own_link, self._shared_seen = self.believed, SharedWait(*(np.zeros_like(self.shared_mbit),) * 3)
+        self._own_link, self._shared_seen = self.believed, SharedWait(*(np.zeros_like(self.shared_mbit),) * 4)
         self.at = HISTORY
         for step in range(HISTORY):
             self._put_in_force(step, self.slots)
@@ -161,9 +161,7 @@ class VectorSliceEnv:
         passed = passed_mbit(offered, before, own.queue_mbit, slots, self.period_s[:, None])
         wait = self._over_links(passed, self.shared_mbit)
         self.shared_mbit, each = wait.queue_mbit, self._per_node(wait)
-        return Prediction(
-            own.delay_ms + each.mean_ms, np.sqrt(own.jitter_ms**2 + each.variance_ms2), own.queue_mbit
-        )  # fmt: skip
+        return waited(own, each, passed)
 
     def _over_links(self, passed: Floats, queue_mbit: Floats) -> SharedWait:
         """What the shared links make of volumes (N, 3) [Mbit] that nodes let through, backlogs (G, 3) before."""
@@ -244,7 +242,7 @@ class VectorSliceEnv:
         moved = moved_slots(self.slots, slots)
         self._put_in_force(self.at, slots)
         limits = self.policies.limits
-        objective = evaluate(self._measured.delay_ms, self._measured.jitter_ms, slots, limits)
+        objective = evaluate(self._measured, slots, limits)
         priced = np.minimum(objective.terms[..., :2], TERM_LIMIT).sum(axis=(-1, -2)) + objective.terms[..., 2].sum(
             axis=-1
         )

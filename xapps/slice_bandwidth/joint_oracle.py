@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from xapps.slice_bandwidth.aggregation import pass_link, passed_mbit
+from xapps.slice_bandwidth.aggregation import SharedWait, pass_link, passed_mbit, waited
 from xapps.slice_bandwidth.environment import SHARED_BUFFER_MBIT, VectorSliceEnv
 from xapps.slice_bandwidth.lattice import SPLITS, index_of
-from xapps.slice_bandwidth.model import ALL_SLOTS, predict
+from xapps.slice_bandwidth.model import ALL_SLOTS, Prediction, predict
 from xapps.slice_bandwidth.objective import Limits, moved_slots, price
 
 __all__ = ["joint_oracle"]
@@ -24,10 +24,11 @@ PERIODS, SWEEPS = 3, 2
 
 @dataclass(frozen=True)
 class _Stage:
-    """One period for G links of M nodes: delay, jitter [ms] and volume let through [Mbit], (G, M, 21, 3) each."""
+    """One period for G links of M nodes: what their own links make of it and what they let through [Mbit], all
+    (G, M, 21, 3).
+    """
 
-    delay_ms: Floats
-    jitter_ms: Floats
+    own: Prediction
     passed_mbit: Floats
 
 
@@ -60,7 +61,8 @@ def _stages(env: VectorSliceEnv) -> list[_Stage]:
         got = predict(load, queue, ALL_SLOTS, period_s, link)
         passed = passed_mbit(load, queue, got.queue_mbit, ALL_SLOTS, period_s)
         queue = got.queue_mbit
-        out.append(_Stage(*(value.reshape(shape) for value in (got.delay_ms, got.jitter_ms, passed))))
+        own = Prediction(*(value.reshape(shape) for value in vars(got).values()))
+        out.append(_Stage(own, passed.reshape(shape)))
     return out
 
 
@@ -76,12 +78,12 @@ def _costs(env: VectorSliceEnv, stages: Sequence[_Stage], row: NDArray[np.intp],
     waiting, total = env.shared_mbit[:, None, :], np.zeros(slots.shape[:2])
     places = np.moveaxis(slots, 1, 2)
     for stage in stages:
-        delay, jitter, passed = (
+        *own, passed = (
             np.moveaxis(np.take_along_axis(table, places, axis=2), 2, 1)
-            for table in (stage.delay_ms, stage.jitter_ms, stage.passed_mbit)
+            for table in (*vars(stage.own).values(), stage.passed_mbit)
         )
         wait = pass_link(passed.sum(axis=2), waiting, capacity, period_s, SHARED_BUFFER_MBIT)
         waiting = wait.queue_mbit
-        late, unsteady = delay + wait.mean_ms[:, :, None], np.sqrt(jitter**2 + wait.variance_ms2[:, :, None])
-        total += price(late, unsteady, slots, limits).sum(axis=(-1, -2))
+        each = SharedWait(*(value[:, :, None] for value in vars(wait).values()))
+        total += price(waited(Prediction(*own), each, passed), slots, limits).sum(axis=(-1, -2))
     return total / len(stages)

@@ -85,16 +85,19 @@ def _waiting(offered: float, capacity: float, fluid: float, period_s: float, bur
 
 
 @compiled
-def _fluid(offered: float, queue: float, capacity: float, period_s: float, buffer: float) -> tuple[float, float, float]:
-    """Mean, variance and end of the fluid backlog [Mbit, Mbit^2, Mbit]."""
+def _fluid(
+    offered: float, queue: float, capacity: float, period_s: float, buffer: float
+) -> tuple[float, float, float, float]:
+    """Mean, variance and end of the fluid backlog [Mbit, Mbit^2, Mbit], and what the full buffer drops [Mbit]."""
     rate = offered - capacity
     # A backlog that was measured fits the buffer, whatever the model says of it.
-    end = min(max(queue + rate * period_s, 0.0), max(buffer, queue))
+    whole = max(queue + rate * period_s, 0.0)
+    end = min(whole, max(buffer, queue))
     # The backlog moves from start to end in a straight line for this share of the period, then stays there.
     share = min(1.0, abs(end - queue) / max(abs(rate) * period_s, 1e-9))
     mean = share * (queue + end) / 2 + (1 - share) * end
     square = share * (queue * queue + queue * end + end * end) / 3 + (1 - share) * end * end
-    return mean, max(square - mean * mean, 0.0), end
+    return mean, max(square - mean * mean, 0.0), end, whole - end
 
 
 @compiled
@@ -117,25 +120,25 @@ def _delays(
 def _period(
     offered: float, queue: float, slots: float, period_s: float, base_ms: float, burst: float, buffer: float,
     in_step: float,
-) -> tuple[float, float, float]:  # fmt: skip
-    """Delay [ms], jitter [ms] and backlog at the end [Mbit] of one slice's period."""
+) -> tuple[float, float, float, float]:  # fmt: skip
+    """Delay [ms], jitter [ms], backlog at the end and volume dropped [Mbit] of one slice's period."""
     capacity = max(slots * SLOT_MBPS, NO_SLOT_MBPS)
-    mean, variance, end = _fluid(offered, queue, capacity, period_s, buffer)
+    mean, variance, end, lost = _fluid(offered, queue, capacity, period_s, buffer)
     waiting = _random(in_step) * _waiting(offered, capacity, mean, period_s, burst)
     delay, jitter = _delays(mean, variance, waiting, 1e3 / capacity, base_ms, burst, in_step)
-    return delay, jitter, end
+    return delay, jitter, end, lost
 
 
 @elementwise(
-    ["void(float64,float64,float64,float64,float64,float64,float64,float64,float64[:],float64[:],float64[:])"],
-    "(),(),(),(),(),(),(),()->(),(),()",
+    ["void(" + 8 * "float64," + "float64[:],float64[:],float64[:],float64[:])"],
+    "(),(),(),(),(),(),(),()->(),(),(),()",
 )
 def predicted(
     offered: float, queue: float, slots: float, period_s: float, base_ms: float, burst: float, buffer: float,
-    in_step: float, delay: Floats, jitter: Floats, end: Floats,
+    in_step: float, delay: Floats, jitter: Floats, end: Floats, lost: Floats,
 ) -> None:  # fmt: skip
     """See :func:`model.predict`."""
-    delay[0], jitter[0], end[0] = _period(offered, queue, slots, period_s, base_ms, burst, buffer, in_step)
+    delay[0], jitter[0], end[0], lost[0] = _period(offered, queue, slots, period_s, base_ms, burst, buffer, in_step)
 
 
 @elementwise(
@@ -152,7 +155,7 @@ def burst_of(
     delay and jitter say which part, and how large the bursts are.
     """
     capacity = max(slots * SLOT_MBPS, NO_SLOT_MBPS)
-    mean, variance, _ = _fluid(offered, queue, capacity, period_s, buffer)
+    mean, variance, _, _ = _fluid(offered, queue, capacity, period_s, buffer)
     whole = (jitter * capacity / 1e3) ** 2
     wanted = max(whole - variance, 0.0)
     low, high = math.log(LEAST_BURST_MBIT), math.log(MOST_BURST_MBIT)
@@ -219,28 +222,33 @@ def _third(slots: float, least_mbps: float, shortfall: bool) -> float:
 
 
 @elementwise(
-    ["void(float64,float64,float64,float64[:],float64,float64,float64,boolean,float64[:],boolean[:])"],
-    "(),(),(),(t),(),(),(),()->(t),(t)",
+    ["void(float64,float64,float64,float64,float64[:],float64,float64,float64,boolean,float64[:],boolean[:])"],
+    "(),(),(),(),(t),(),(),(),()->(t),(t)",
 )
 def terms_of(
-    delay: float, jitter: float, slots: float, weights: Floats, d_max: float, j_max: float, b_min: float,
+    delay: float, jitter: float, lost: float, slots: float, weights: Floats, d_max: float, j_max: float, b_min: float,
     shortfall: bool, terms: Floats, broken: NDArray[np.bool_],
 ) -> None:  # fmt: skip
     """See :func:`objective.evaluate`: delay, jitter and third term of a slice, and whether D, J and B are broken."""
     terms[0] = weights[0] * delay / d_max
     terms[1] = weights[1] * jitter / j_max
     terms[2] = weights[2] * _third(slots, b_min, shortfall)
-    broken[0], broken[1], broken[2] = delay > d_max, jitter > j_max, slots * SLOT_MBPS < b_min
+    broken[0], broken[1], broken[2] = delay > d_max or lost > 0, jitter > j_max, slots * SLOT_MBPS < b_min
 
 
 @compiled
 def _priced(
-    delay: float, jitter: float, fixed: float, limits: tuple[float, float, float], weights: Floats | tuple[float, float]
-) -> float:
-    """Cut terms and the price of broken limits; `limits`: D_max, J_max and that price; alpha and beta `weights`."""
+    got: tuple[float, float, float], fixed: float, limits: tuple[float, float, float],
+    weights: Floats | tuple[float, float],
+) -> float:  # fmt: skip
+    """Cut terms and the price of broken limits.
+
+    `got`: delay, jitter and loss; `limits`: D_max, J_max and the price of a broken one; alpha and beta `weights`.
+    """
+    delay, jitter, lost = got
     d_max, j_max, price = limits
     cost: float = fixed + min(weights[0] * delay / d_max, TERM_LIMIT) + min(weights[1] * jitter / j_max, TERM_LIMIT)
-    if delay > d_max:
+    if delay > d_max or lost > 0:
         cost += price
     return cost + price if jitter > j_max else cost
 
@@ -253,15 +261,16 @@ def _fixed(slots: float, gamma: float, b_min: float, price: float, shortfall: bo
 
 
 @elementwise(
-    ["void(float64,float64,float64,float64[:],float64,float64,float64,float64,boolean,float64[:])"],
-    "(),(),(),(t),(),(),(),(),()->()",
+    ["void(float64,float64,float64,float64,float64[:],float64,float64,float64,float64,boolean,float64[:])"],
+    "(),(),(),(),(t),(),(),(),(),()->()",
 )
 def priced(
-    delay: float, jitter: float, slots: float, weights: Floats, d_max: float, j_max: float, b_min: float, price: float,
-    shortfall: bool, cost: Floats,
+    delay: float, jitter: float, lost: float, slots: float, weights: Floats, d_max: float, j_max: float, b_min: float,
+    price: float, shortfall: bool, cost: Floats,
 ) -> None:  # fmt: skip
     """See :func:`objective.priced_table`."""
-    cost[0] = _priced(delay, jitter, _fixed(slots, weights[2], b_min, price, shortfall), (d_max, j_max, price), weights)
+    fixed = _fixed(slots, weights[2], b_min, price, shortfall)
+    cost[0] = _priced((delay, jitter, lost), fixed, (d_max, j_max, price), weights)
 
 
 class Terms(NamedTuple):
@@ -285,10 +294,10 @@ class Links(NamedTuple):
     in_step: Floats
 
 
-CAPACITY, TO_MS, FIXED, BACKLOG, COST, MEAN, VARIANCE = range(7)
-"""Rows of a table (7, C) of one slice on each of C slot counts: what they carry [Mb/s], delay of a Mbit [ms], cost
-whatever the load; then what a stage changes: backlog [Mbit], cost, and the fluid backlog's mean and variance. One
-table, because compiled code counts its references to each array that it hands on."""
+CAPACITY, TO_MS, FIXED, BACKLOG, COST, MEAN, VARIANCE, LOST = range(8)
+"""Rows of a table (8, C) of one slice on each of C slot counts: what they carry [Mb/s], delay of a Mbit [ms], cost
+whatever the load; then what a stage changes: backlog [Mbit], cost, the fluid backlog's mean and variance, what is
+dropped [Mbit]. One table, because compiled code counts its references to each array that it hands on."""
 
 
 @compiled
@@ -302,7 +311,8 @@ def _stage(
     counts = table.shape[1]
     for c in range(counts):
         backlog, capacity = table[BACKLOG, c], table[CAPACITY, c]
-        table[MEAN, c], table[VARIANCE, c], table[BACKLOG, c] = _fluid(offered, backlog, capacity, period_s, buffer)
+        mean, variance, table[BACKLOG, c], lost = _fluid(offered, backlog, capacity, period_s, buffer)
+        table[MEAN, c], table[VARIANCE, c], table[LOST, c] = mean, variance, lost
         table[COST, c] = random * _from_empty(offered, capacity, burst, limit)
     for c in range(counts):
         if table[MEAN, c] > 0:
@@ -310,7 +320,7 @@ def _stage(
     for c in range(counts):
         mean, variance, waiting = table[MEAN, c], table[VARIANCE, c], table[COST, c]
         delay, jitter = _delays(mean, variance, waiting, table[TO_MS, c], base_ms, burst, in_step)
-        table[COST, c] = _priced(delay, jitter, table[FIXED, c], limits, weights)
+        table[COST, c] = _priced((delay, jitter, table[LOST, c]), table[FIXED, c], limits, weights)
 
 
 @compiled
@@ -322,7 +332,7 @@ def foreseen(
     loads (2, S, N, 3): of the first stage and of all others; queue (N, 3); lengths_s (K, N).
     """
     counts = left.shape[2]
-    table = np.empty((VARIANCE + 1, counts))
+    table = np.empty((LOST + 1, counts))
     for c in range(counts):
         table[CAPACITY, c] = max(c * SLOT_MBPS, NO_SLOT_MBPS)
         table[TO_MS, c] = 1e3 / table[CAPACITY, c]

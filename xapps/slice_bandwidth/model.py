@@ -61,11 +61,12 @@ class LinkModel:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Delay and jitter over the period [ms] and backlog at its end [Mbit]; all of one shape (..., 3)."""
+    """Delay and jitter over the period [ms], backlog at its end, volume dropped [Mbit]; all of one shape (..., 3)."""
 
     delay_ms: Floats
     jitter_ms: Floats
     queue_mbit: Floats
+    lost_mbit: Floats
 
 
 def capacity_mbps(slots: NDArray[np.int64]) -> Floats:

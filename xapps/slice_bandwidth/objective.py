@@ -74,17 +74,18 @@ class Objective:
         return np.asarray((self.violations.sum(axis=-1) * limits.violation_cost).sum(axis=-1))
 
 
-def evaluate(delay_ms: Floats, jitter_ms: Floats, slots: NDArray[np.int64], limits: Limits) -> Objective:
+def evaluate(got: Prediction, slots: NDArray[np.int64], limits: Limits) -> Objective:
     """Eq (3): alpha D/D_max + beta J/J_max + gamma B/B_min per slice (or gamma B_min/B, see `Limits.shortfall`).
 
-    delay_ms, jitter_ms, slots (..., 3) [ms, ms, slot]; B is the granted bandwidth, 5,000 Mb/s per slot. The third term
-    of the literal form grows with B: it prices capacity, so D <= D_max, J <= J_max and B >= B_min are constraints, and
-    the ones that do not hold are counted, never folded into the terms.
+    `got` (..., 3) was measured or predicted under `slots` (..., 3); B is what they grant, 5,000 Mb/s per slot. The
+    third term of the literal form grows with B: it prices capacity, so D <= D_max, J <= J_max and B >= B_min are
+    constraints, and the ones that do not hold are counted, never folded into the terms. Traffic that a full buffer
+    drops never arrives: a period that loses any has broken D_max (ADR 0053).
     """
     return Objective(
         *kernels.terms_of(
-            delay_ms, jitter_ms, slots, limits.weights, limits.d_max_ms, limits.j_max_ms, limits.b_min_mbps,
-            limits.shortfall[..., None],
+            got.delay_ms, got.jitter_ms, got.lost_mbit, slots, limits.weights, limits.d_max_ms, limits.j_max_ms,
+            limits.b_min_mbps, limits.shortfall[..., None],
         )
     )  # fmt: skip
 
@@ -104,24 +105,24 @@ def cost_table(prediction: Prediction, limits: Limits) -> tuple[Objective, Float
     `prediction` is of :func:`model.predict_table`. Eq (3) and the constraints are separable, so the cost of a split is
     the sum of three entries.
     """
-    objective = evaluate(prediction.delay_ms, prediction.jitter_ms, ALL_SLOTS, _per_slot(limits))
+    objective = evaluate(prediction, ALL_SLOTS, _per_slot(limits))
     penalty = objective.violations.sum(axis=-1) * limits.violation_cost[..., None, :]
     return objective, objective.terms.sum(axis=-1) + penalty
 
 
-def price(delay_ms: Floats, jitter_ms: Floats, slots: NDArray[np.int64], limits: Limits) -> Floats:
+def price(got: Prediction, slots: NDArray[np.int64], limits: Limits) -> Floats:
     """Eq (3) and the price of broken limits per slice (..., 3), each delay and jitter term cut at `TERM_LIMIT`."""
     return np.asarray(
         kernels.priced(
-            delay_ms, jitter_ms, slots, limits.weights, limits.d_max_ms, limits.j_max_ms, limits.b_min_mbps,
-            limits.violation_cost, limits.shortfall[..., None],
+            got.delay_ms, got.jitter_ms, got.lost_mbit, slots, limits.weights, limits.d_max_ms, limits.j_max_ms,
+            limits.b_min_mbps, limits.violation_cost, limits.shortfall[..., None],
         )
     )  # fmt: skip
 
 
 def priced_table(prediction: Prediction, limits: Limits) -> Floats:
     """Cost as :func:`cost_table` has it, but with :func:`price`'s cuts, as the reward has it."""
-    return price(prediction.delay_ms, prediction.jitter_ms, ALL_SLOTS, _per_slot(limits))
+    return price(prediction, ALL_SLOTS, _per_slot(limits))
 
 
 def moved_slots(before: NDArray[np.signedinteger], after: NDArray[np.signedinteger]) -> NDArray[np.int64]:

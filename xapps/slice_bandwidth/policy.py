@@ -47,7 +47,7 @@ class SliceTerms(FrozenModel):
     gamma: float = Field(default=0.2, ge=0, le=1)
     """Weight of the third term [1], 0..1: the price of bandwidth (literal) or of nearness to B_min (shortfall)."""
     d_max_ms: float = Field(default=50.0, gt=0, le=10_000)
-    """Mean delay of a period that must not be exceeded [ms], above 0 up to 10,000."""
+    """Mean delay of a period that must not be exceeded [ms], above 0 up to 10,000; a period that loses traffic has."""
     j_max_ms: float = Field(default=10.0, gt=0, le=10_000)
     """Standard deviation of the delay that must not be exceeded [ms], above 0 up to 10,000."""
     b_min_mbps: float = Field(default=5_000.0, gt=0, le=100_000)

@@ -35,7 +35,7 @@ NS = 1_000_000_000
 
 
 def _no_wait() -> SharedWait:
-    return SharedWait(np.zeros(3), np.zeros(3), np.zeros(3))
+    return SharedWait(np.zeros(3), np.zeros(3), np.zeros(3), np.zeros(3))
 
 
 @dataclass(frozen=True)

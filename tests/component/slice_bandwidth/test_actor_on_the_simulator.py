@@ -12,13 +12,14 @@ from e2sim.scenario import load_scenario, shipped_scenario
 from e2sim.streams import Streams
 from ric.e2sm.kpm import KpmItem, KpmReport
 from xapps.slice_bandwidth.decision import decide
-from xapps.slice_bandwidth.model import S_NSSAI
+from xapps.slice_bandwidth.model import S_NSSAI, Prediction
 from xapps.slice_bandwidth.objective import evaluate, limits_of
 from xapps.slice_bandwidth.policy import Mode, SlicePolicy
 from xapps.slice_bandwidth.state import MEASUREMENT_NAMES, NodeWindow
 from xapps.slice_bandwidth.train import ACTOR, FORECASTER, MODELS, load_learned
 
 PERIOD_S = 0.1
+MEASURED = ("delay_ms", "jitter_ms", "backlog_mbit", "dropped_mbit")
 ITEMS = tuple(KpmItem("", name) for name in S_NSSAI)
 
 
@@ -33,7 +34,8 @@ def play(mode, learned, seed):
     for step in range(1, 101):
         sample = transport.step(start_s + step * PERIOD_S, PERIOD_S)
         values = kpm_values(sample, PERIOD_S)
-        got = evaluate(sample.stats.delay_ms[0], sample.stats.jitter_ms[0], sample.flexe_slots, limits)
+        down = Prediction(*(getattr(sample.stats, name)[0] for name in MEASURED))
+        got = evaluate(down, sample.flexe_slots, limits)
         costs.append(float(got.total + got.penalty(limits)) + policy.slot_move_cost * moved)
         broken += int(got.violation_count)
         rows = np.array([values[name] for name in MEASUREMENT_NAMES])

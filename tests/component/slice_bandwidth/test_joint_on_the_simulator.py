@@ -11,13 +11,14 @@ from e2sim.ran.transport import kpm_values
 from e2sim.scenario import load_scenario, shipped_scenario
 from ric.e2sm.kpm import KpmItem, KpmReport
 from xapps.slice_bandwidth.fleet import decide_fleet
-from xapps.slice_bandwidth.model import S_NSSAI
+from xapps.slice_bandwidth.model import S_NSSAI, Prediction
 from xapps.slice_bandwidth.objective import evaluate, limits_of
 from xapps.slice_bandwidth.policy import SlicePolicy
 from xapps.slice_bandwidth.state import MEASUREMENT_NAMES, FleetState, LinkWindow, NodeWindow
 from xapps.slice_bandwidth.train import ACTOR, FORECASTER, MODELS, load_learned
 
 PERIOD_NS = 100_000_000
+MEASURED = ("delay_ms", "jitter_ms", "backlog_mbit", "dropped_mbit")
 ITEMS = tuple(KpmItem("", name) for name in S_NSSAI)
 STEPS = 130
 
@@ -36,7 +37,8 @@ def play(learned, *, jointly):
         for name, node in network.nodes.items():
             ran = node.latest.ran
             values = kpm_values(ran, 0.1)
-            got = evaluate(ran.stats.delay_ms[0], ran.stats.jitter_ms[0], ran.flexe_slots, limits)
+            down = Prediction(*(getattr(ran.stats, name)[0] for name in MEASURED))
+            got = evaluate(down, ran.flexe_slots, limits)
             cost += float(np.minimum(got.terms[..., :2], 10).sum() + got.terms[..., 2].sum() + got.penalty(limits))
             broken += int(got.violation_count)
             rows = np.array([values[name] for name in MEASUREMENT_NAMES])

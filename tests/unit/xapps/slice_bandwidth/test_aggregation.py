@@ -34,3 +34,4 @@ def test_pass_link_a_backlog_drains_with_what_is_free():
 def test_pass_link_the_buffer_belongs_to_the_first_slices():
     got = link([12_000, 0, 4_000], buffer_mbit=3_000)
     assert got.queue_mbit[0] == pytest.approx([2_000, 0, 1_000])
+    assert got.lost_share[0] == pytest.approx([0, 0, 0.75])

@@ -60,7 +60,7 @@ def brute_force(now: Situation, policy: SlicePolicy) -> float:
                 if max(gained, lost) > policy.max_moved_slots:
                     continue
                 got = predict(now.offered_mbps, now.queue_mbit, split, 0.1, LINK)
-                whole = evaluate(got.delay_ms, got.jitter_ms, split, limits)
+                whole = evaluate(got, split, limits)
                 cost = float(whole.total + whole.penalty(limits)) + policy.slot_move_cost * max(gained, lost)
                 best = min(best, cost)
     return best
@@ -150,7 +150,7 @@ def sure_cost(load, queue, split, policy) -> float:
     limits, costs, backlog = limits_of(policy), [], np.array(queue, dtype=np.float64)
     for length in (0.1, 0.2, 0.8):
         got = predict(np.array(load), backlog, split, length, LINK)
-        whole = evaluate(got.delay_ms, got.jitter_ms, split, limits)
+        whole = evaluate(got, split, limits)
         capped = np.minimum(whole.terms[:, :2], 10.0).sum() + whole.terms[:, 2].sum()
         costs.append(float(capped + whole.penalty(limits)))
         backlog = got.queue_mbit

@@ -22,7 +22,7 @@ def cost_of(course, rows) -> float:
             return np.inf
         split = SPLITS[row]
         got = predict(load, queue, split, course.period_s, course.link)
-        whole = evaluate(got.delay_ms, got.jitter_ms, split, course.limits)
+        whole = evaluate(got, split, course.limits)
         cost += float(np.minimum(whole.terms[:, :2], TERM_LIMIT).sum() + whole.terms[:, 2].sum())
         cost += float(whole.penalty(course.limits) + course.limits.slot_move_cost * moved_slots(slots, split))
         slots, queue = split, got.queue_mbit

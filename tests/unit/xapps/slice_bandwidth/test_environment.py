@@ -19,7 +19,7 @@ def test_vector_environment_reward_is_minus_objective_violations_and_moves():
         got = predict(load[k], queue[k], SPLITS[row], 0.1, link)
         limits = env.policies.limits
         one = type(limits)(*(np.asarray(value)[k] for value in vars(limits).values()))
-        whole = evaluate(got.delay_ms, got.jitter_ms, SPLITS[row], one)
+        whole = evaluate(got, SPLITS[row], one)
         capped = np.minimum(whole.terms[:, :2], 10.0).sum() + whole.terms[:, 2].sum()
         moved = np.maximum(SPLITS[row] - STATIC_SLOTS, 0).sum(), np.maximum(STATIC_SLOTS - SPLITS[row], 0).sum()
         expected = -(capped + float(whole.penalty(one)) + 0.05 * max(moved))

@@ -28,7 +28,7 @@ def test_compare_who_sees_the_coming_load_is_not_beaten_by_who_does_not(untraine
     table = {**rules(untrained), "clairvoyant": clairvoyant(20)}
     got = compare(table, (1,), SUITES["default_policy"], number=8, steps=40)
     myopic, best = got["myopic_oracle"].cost, got["clairvoyant"].cost
-    assert best < myopic < got["enumerate_last_load"].cost < got["gradient_eq2"].cost <= got["static"].cost
+    assert best < myopic < got["enumerate_last_load"].cost < min(got[name].cost for name in ("gradient_eq2", "static"))
     assert got["static"].moved_slots == 0
     assert best < min(got["rl"].cost, got["predict_enumerate"].cost, got["threshold"].cost)
 

@@ -140,7 +140,7 @@ def test_decide_fleet_alarm_floors_hold_on_a_full_link(crowd, untrained):
 
 
 def test_decide_fleet_what_a_link_adds_is_told_but_not_taken_for_the_nodes_own(crowd, untrained):
-    wait = SharedWait(np.array([0.0, 0.0, 40.0]), np.array([0.0, 0.0, 25.0]), np.array([0.0, 0.0, 900.0]))
+    wait = SharedWait(np.array([0.0, 0.0, 40.0]), np.array([0.0, 0.0, 25.0]), np.array([0.0, 0.0, 900.0]), np.zeros(3))
     jitter = np.sqrt([0.01, 0.01, 25.01])
     measured = {"delay_ms": np.array([1.0, 1.0, 41.0]), "jitter_ms": jitter, "shared": wait}
     seen = []

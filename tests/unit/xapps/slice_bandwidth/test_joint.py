@@ -84,7 +84,7 @@ def test_settled_a_full_link_is_relieved_by_who_fills_it_and_the_others_gain():
     made, _ = settled(link, nodes, wanted, mask)
     assert made.slots[0, 2] < wanted[0, 2]
     assert (made.slots[:, :2] == wanted[:, :2]).all()  # control and protection give up nothing
-    assert made.added.sum() < 0.2 * made.added_alone.sum()
+    assert made.added.sum() < 0.3 * made.added_alone.sum()
     whom = helped(link, nodes, made, wanted)
     assert whom[0, 1:].all()
     assert not whom.diagonal().any()
@@ -101,7 +101,7 @@ def test_settled_against_all_pairs_of_splits():
         for a in np.flatnonzero(mask[0])
         for b in np.flatnonzero(mask[1])
     )
-    assert cost(link, nodes, wanted, mask) > best + 0.1
+    assert cost(link, nodes, wanted, mask) > best + 0.05
     assert cost(link, nodes, made.slots, mask) == pytest.approx(best)
 
 
