@@ -179,9 +179,14 @@ class HemsLoadApp(App[HemsConfig, HemsPolicy, FleetState, FleetDecision]):
             "ramp": policy.ramp_limit_kw_per_min is not None,
             "reserve": policy.reserve_kw > 0,
         }
-        # Nodes report when they like: one that is not in this cycle stands as it was decided last.
-        self._decided |= {node.node: node for node in decision.nodes}
+        # Nodes report when they like: one that is not in this cycle stands as it was decided last, until it is stale.
+        silent_s = max(self.config.stale_after_s, 2e-3 * self.config.report_period_ms)
+        oldest_ns = decision.source_time_ns - to_ns(silent_s)
+        decided = self._decided | {node.node: node for node in decision.nodes}
+        self._decided = {name: node for name, node in decided.items() if node.source_time_ns >= oldest_ns}
         nodes = [node for name, node in sorted(self._decided.items()) if self._is_about(reach, name)]
+        if not nodes:
+            return PolicyOutcome(False, "OTHER_REASON", "no node in its scope reports")
         texts = [text for node in nodes for name, asked in asks.items() if asked and (text := _missed(node, name))]
         return PolicyOutcome(False, "OTHER_REASON", "; ".join(texts)) if texts else PolicyOutcome(True)
 

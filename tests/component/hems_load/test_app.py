@@ -338,9 +338,21 @@ async def test_app_policy_status_of_a_node_stands_while_other_nodes_decide():
         assert "no decision under the policy, SOLVE_FAILED" in app.policy_outcome(policy, decision_of(NODE, None)).text
 
 
-def decision_of(node, missed_kw):
+async def test_app_policy_for_a_node_that_does_not_report_is_not_enforced():
+    async with running() as (runtime, peer, _, clock):
+        await cycle(runtime, peer, clock, 1)
+        app, policy = runtime.app, HemsPolicy(e2_node_id=NODE, import_cap_kw=5.0)
+        app._memories["other"] = NodeMemory()  # as a forecast makes one
+        for scoped in (HemsPolicy(e2_node_id="other", import_cap_kw=5.0), HemsPolicy(e2_node_id="other")):
+            outcome = app.policy_outcome(scoped, decision_of(NODE, 0.0))
+            assert (outcome.enforced, outcome.text) == (False, "no node in its scope reports")
+        assert app.policy_outcome(policy, decision_of("other", 0.0, after_s=180)).enforced
+        assert not app.policy_outcome(policy, decision_of("other", 0.0, after_s=181)).enforced
+
+
+def decision_of(node, missed_kw, *, after_s=0):
     """A fleet decision of one node that misses its cap by so much; None for a safe action."""
-    table = Table("home_set_point", (), {}, to_ns(START_S))
+    table, time_ns = Table("home_set_point", (), {}, to_ns(START_S)), to_ns(START_S + after_s)
     missed = {} if missed_kw is None else {"cap": missed_kw}
-    made = Decision(node, to_ns(START_S), table, None, None, Reason("SOLVE_FAILED"), missed)
+    made = Decision(node, time_ns, table, None, None, Reason("SOLVE_FAILED"), missed)
     return FleetDecision.of((made,))
