@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from ric.errors import TwinRicError
 from xapps.hems_load.fleet_problem import FleetPlan, FleetProblem
 from xapps.hems_load.solver import Effort, WarmStart, warm_up
-from xapps.hems_load.solver.coordination import Call, LocalShard, Outcome, Shard, coordinate_shards
+from xapps.hems_load.solver.coordination import LocalShard, Outcome, Shard, coordinate_shards
 from xapps.hems_load.solver.master import Answers, Mix
+from xapps.hems_load.solver.occasions import Call
 from xapps.hems_load.solver.teams import TEAMS
 
 __all__ = ["Host", "LocalHost", "RayHost", "SharedFleet"]
@@ -61,9 +62,13 @@ class LocalHost:
         self._warm = self._posed.warm
         return net
 
-    def ask(self, call: Call, price: Floats | None, last: Mix | None) -> Answers:
+    def push(self, call: Call, price: Floats) -> Floats:
         """As in `Shard`."""
-        return self._posed.ask(call, price, last)
+        return self._posed.push(call, price)
+
+    def ask(self, part: Floats, price: Floats | None, last: Mix | None) -> Answers:
+        """As in `Shard`."""
+        return self._posed.ask(part, price, last)
 
     def finish(self, mix: Mix, price: Floats) -> Floats:
         """As in `Shard`."""
@@ -104,9 +109,13 @@ class RayHost:
         """As in `Shard`."""
         return np.asarray(self._ask("begin"))
 
-    def ask(self, call: Call, price: Floats | None, last: Mix | None) -> Answers:
+    def push(self, call: Call, price: Floats) -> Floats:
         """As in `Shard`."""
-        answers: Answers = self._ask("ask", call, price, last)
+        return np.asarray(self._ask("push", call, price))
+
+    def ask(self, part: Floats, price: Floats | None, last: Mix | None) -> Answers:
+        """As in `Shard`."""
+        answers: Answers = self._ask("ask", part, price, last)
         return answers
 
     def finish(self, mix: Mix, price: Floats) -> Floats:

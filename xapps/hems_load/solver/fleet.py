@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import NamedTuple
 
@@ -15,11 +15,14 @@ from ric.errors import TwinRicError
 from xapps.hems_load.fleet_problem import Costs, FleetPlan, FleetProblem
 from xapps.hems_load.solver.blocks import Frame, Last, Room, kept_rows, solve_homes
 from xapps.hems_load.solver.columns import Columns, columns_of
+from xapps.hems_load.solver.held import Held
 from xapps.hems_load.solver.lanes import LANES
+from xapps.hems_load.solver.memory import Memory
 from xapps.hems_load.solver.settle import COLUMNS, COST_PARTS, RELAXED, Plans, Settled, project_homes
 from xapps.hems_load.solver.storages import NAMES, Devices, Posed
+from xapps.hems_load.solver.teams import blended
 
-__all__ = ["Effort", "WarmStart", "project_plan", "solve_fleet"]
+__all__ = ["Effort", "WarmStart", "project_mix", "project_plan", "solve_fleet"]
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
@@ -59,6 +62,10 @@ class WarmStart:
     """(N,) steps that the last solve took."""
     answers: tuple[WarmStart, ...] = ()
     """Where the first answers to prices may start from, where there was a cap."""
+    held: Held | None = None
+    """What the homes gave for it."""
+    memory: Memory = field(default_factory=Memory)
+    """Where the next plans go."""
 
 
 class _Group(NamedTuple):
@@ -93,11 +100,11 @@ def solve_fleet(
     told. Cost linear in homes and steps. Raises TwinRicError SOLVE-FAILED where the problem is not finite. Against:
     HiGHS, tests/unit.
     """
-    effort = effort or Effort()
+    effort, memory = effort or Effort(), Memory() if warm is None else warm.memory
     if warm is not None and warm.price.shape != (problem.homes, problem.steps):
         warm = None
-    columns, plans = columns_of(problem), _plans(problem)
-    groups = _groups(problem, columns, warm, effort.most_steps)
+    columns, plans = columns_of(problem), _plans(problem, memory)
+    groups = _groups(problem, columns, memory, warm, effort.most_steps)
 
     def solve(job: _Job, room: Room) -> None:
         _solve_job(columns, job, room, (warm, shift_steps), effort, plans)
@@ -107,7 +114,9 @@ def solve_fleet(
     if homes.size:
         raise TwinRicError("SOLVE-FAILED", "home", int(homes[0]), "a problem whose numbers are all finite")
     iterates = {group.kinds: (group.rows, group.kept) for group in groups}
-    return _fleet_plan(problem, plans), WarmStart(iterates, plans.price, _fleet_price(problem), plans.taken)
+    return _fleet_plan(problem, plans), WarmStart(
+        iterates, plans.price, _fleet_price(problem), plans.taken, memory=memory
+    )
 
 
 def project_plan(problem: FleetProblem, wanted: FleetPlan, *, threads: int = 2) -> FleetPlan:
@@ -115,17 +124,34 @@ def project_plan(problem: FleetProblem, wanted: FleetPlan, *, threads: int = 2) 
 
     Powers inside their limits, storages inside their bounds, export inside its limit by curtailment. Idempotent.
     """
-    columns, plans = columns_of(problem), _plans(problem)
-    plans.starts[:] = wanted.shiftable_start
-    parts = (wanted.battery_kw, wanted.ev_kw, wanted.hvac_kw, wanted.appliance_kw, wanted.marginal_price)
-    *power, appliances, price = (np.require(part, np.float64, ("C", "W")) for part in parts)
+    return _project(problem, [wanted], np.ones((1, problem.homes)), wanted.shiftable_start, threads, memory=None)
+
+
+def project_mix(
+    problem: FleetProblem, parts: Sequence[FleetPlan], weights: Floats, *, threads: int = 2,
+    memory: Memory | None = None,
+) -> FleetPlan:  # fmt: skip
+    """The same of homes that each follow `parts`, K plans, to their `weights` (K, N); `problem` has its runs placed."""
+    nowhere = np.full(parts[0].shiftable_start.shape, -1, dtype=np.int64)
+    return _project(problem, parts, weights, nowhere, threads, memory=memory)
+
+
+def _project(
+    problem: FleetProblem, parts: Sequence[FleetPlan], weights: Floats, starts: Ints, threads: int, *,
+    memory: Memory | None,
+) -> FleetPlan:  # fmt: skip
+    columns, plans = columns_of(problem), _plans(problem, memory)
+    plans.starts[:] = starts
+    names = ("battery_kw", "ev_kw", "hvac_kw", "marginal_price", "appliance_kw")
+    wanted = [[np.require(getattr(part, name), np.float64, ("C", "W")) for part in parts] for name in names]
 
     def project(job: _Job, _: Room) -> None:
         devices, rows = job.group.devices, job.group.rows[job.first : job.end]
+        *power, price, appliances = (blended(of, weights, rows) for of in wanted)
         posed, room = Posed.room(1, devices, problem.steps), Settled.room(devices, problem.steps)
         project_homes(columns, devices, posed, room, rows, tuple(power), appliances, price, plans)
 
-    _in_jobs(_groups(problem, columns, None, 0), project, threads)
+    _in_jobs(_groups(problem, columns, Memory()), project, threads)
     return _fleet_plan(problem, plans)
 
 
@@ -156,7 +182,9 @@ def _in_jobs(groups: list[_Group], work: Callable[[_Job, Room], None], threads: 
             finish(job)
 
 
-def _groups(problem: FleetProblem, columns: Columns, warm: WarmStart | None, most_steps: int) -> list[_Group]:
+def _groups(
+    problem: FleetProblem, columns: Columns, memory: Memory, warm: WarmStart | None = None, most_steps: int = 0
+) -> list[_Group]:
     """Homes with the same kinds of devices; what no home of a group has is left out of its problem."""
     sizes = {
         "battery": None if problem.battery is None else problem.battery.capacity_kwh,
@@ -171,20 +199,23 @@ def _groups(problem: FleetProblem, columns: Columns, warm: WarmStart | None, mos
     groups = []
     for value in np.unique(code).tolist():
         kinds = tuple(name for bit, name in enumerate(NAMES) if value >> bit & 1)
-        groups.append(_group(kinds, np.flatnonzero(code == value), columns, warm, most_steps))
+        groups.append(_group(kinds, np.flatnonzero(code == value), columns, memory, (warm, most_steps)))
     return groups
 
 
-def _group(kinds: tuple[str, ...], rows: Ints, columns: Columns, warm: WarmStart | None, most_steps: int) -> _Group:
+def _group(
+    kinds: tuple[str, ...], rows: Ints, columns: Columns, memory: Memory, last: tuple[WarmStart | None, int]
+) -> _Group:
+    warm, most_steps = last
     devices = Devices.of(columns, kinds)
     numbers, steps = kept_rows(devices.kind.size), columns.hours.size
-    kept = np.empty((rows.size, numbers, steps), dtype=np.float32)
+    kept = memory.take((rows.size, numbers, steps), np.float32)
     known, iterates = rows[:0], kept
     if warm is not None and kinds in warm.groups:
-        last, iterates = warm.groups[kinds]
+        known_rows, iterates = warm.groups[kinds]
         place = np.full(columns.traits.shape[0], -1, dtype=np.int64)
         # An iterate that did not settle leads nowhere, and one that is not finite would stay so.
-        place[last] = np.where(warm.newton_steps[last] > most_steps, -1, np.arange(last.size))
+        place[known_rows] = np.where(warm.newton_steps[known_rows] > most_steps, -1, np.arange(known_rows.size))
         usable = (place[rows] >= 0) & (iterates.shape[1] == numbers)
         rows = np.concatenate([rows[usable], rows[~usable]])
         known = place[rows[: int(usable.sum())]]
@@ -215,13 +246,13 @@ def _solve_job(
     return run(Last(rows, kept, every, shift, plans.price, 0), effort.gap_eur, mu)
 
 
-def _plans(problem: FleetProblem) -> Plans:
-    """Room for the plans of all homes."""
+def _plans(problem: FleetProblem, memory: Memory | None) -> Plans:
+    """Room for the plans of all homes, from `memory` where that has some."""
     homes, steps = problem.homes, problem.steps
     slots = 0 if problem.appliances is None else problem.appliances.power_kw.shape[1]
     runs = 0 if problem.shiftable is None else problem.shiftable.power_kw.shape[1]
     return Plans(
-        columns=np.empty((COLUMNS, homes, steps)), appliance_kw=np.empty((homes, slots, steps)),
+        columns=(memory or Memory()).take((COLUMNS, homes, steps)), appliance_kw=np.empty((homes, slots, steps)),
         starts=np.full((homes, runs), -1, dtype=np.int64), costs=np.zeros((homes, COST_PARTS)),
         relaxed=np.zeros((RELAXED, homes)), price=np.empty((homes, steps), dtype=np.float32),
         taken=np.zeros(homes, dtype=np.int64),

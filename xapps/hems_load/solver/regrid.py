@@ -32,7 +32,10 @@ def regrid(warm: WarmStart, old_h: Floats, new_h: Floats) -> WarmStart:
         kinds: (rows, _iterates(iterates, of, after, share, longer)) for kinds, (rows, iterates) in warm.groups.items()
     }
     answers = tuple(regrid(answer, old_h, new_h) for answer in warm.answers)
-    return replace(warm, groups=groups, price=warm.price[:, of], fleet_price=warm.fleet_price[of], answers=answers)
+    held = None if warm.held is None else warm.held.at(of)
+    return replace(
+        warm, groups=groups, price=warm.price[:, of], fleet_price=warm.fleet_price[of], answers=answers, held=held
+    )
 
 
 def _iterates(values: Singles, of: Ints, after: Ints, share: Singles, longer: Singles) -> Singles:

@@ -348,16 +348,16 @@ def settle_home(c: Any, devices: Any, h: int, rows: Array, ends: Array, x: Any, 
 def project_homes(
     c: Any, devices: Any, posed: Any, x: Any, homes: Any, power: Any, appliances: Array, price: Array, plans: Any
 ) -> None:
-    """Settle the wanted `power` (N, T) of battery, EV, heat pump, and of the `appliances` (N, K, T), of some homes.
+    """Settle the wanted `power` (P, T) of battery, EV, heat pump, and of the `appliances` (P, K, T), of P `homes`.
 
-    Runs start where `plans.starts` has them; `price` (N, T) [EUR/kWh] is handed on.
+    Runs start where `plans.starts` has them; `price` (P, T) [EUR/kWh] is handed on.
     """
     rows, ends = posed.rows[0], posed.ends[0]
-    for h in homes:
+    for e, h in enumerate(homes):
         place_load(c, h, plans.starts[h], rows[RUN_KW])
         pose_home(c, devices, h, rows, ends)
         for i in range(devices.kind.size):
             kind = devices.kind[i]
-            copy(appliances[h, devices.slot[i]] if kind == APPLIANCE else power[kind][h], x.wanted_kw[i])
-        copy(price[h], x.price)
+            copy(appliances[e, devices.slot[i]] if kind == APPLIANCE else power[kind][e], x.wanted_kw[i])
+        copy(price[e], x.price)
         settle_home(c, devices, h, rows, ends, x, plans)

@@ -50,11 +50,11 @@ def _add_to_teams(values: Floats, weight: Floats, team: Ints, total: Floats) -> 
 
 
 @compiled
-def _add(values: Floats, weight: Floats, total: Floats) -> None:
-    for home in range(values.shape[0]):
+def _add(values: Floats, weight: Floats, rows: Ints, total: Floats) -> None:
+    for e, home in enumerate(rows):
         if weight[home] != 0.0:
             for n in range(values.shape[1]):
-                total[home, n] += weight[home] * values[home, n]
+                total[e, n] += weight[home] * values[home, n]
 
 
 def by_team(values: Floats, team: Ints, teams: int) -> Floats:
@@ -70,10 +70,14 @@ def mixed_by_team(parts: Sequence[Floats], weights: Floats, team: Ints, teams: i
     return total
 
 
-def blended(parts: Sequence[Floats], weights: Floats) -> Floats:
-    """(N, ...) what homes get that take each of `parts`, K of (N, ...), to its `weights` (K, N)."""
-    total: Floats = np.zeros(parts[0].shape)
-    flat = total.reshape(len(total), -1)
+def blended(parts: Sequence[Floats], weights: Floats, rows: Ints | None = None) -> Floats:
+    """(P, ...) what homes get, those in `rows` (P,) or all, that take each of `parts`, K of (N, ...), to its `weights`
+    (K, N).
+    """
+    rows = np.arange(len(parts[0])) if rows is None else rows
+    total: Floats = np.zeros((rows.size, *parts[0].shape[1:]))
+    flat = total.reshape(rows.size, int(np.prod(parts[0].shape[1:])))
     for values, weight in zip(parts, weights, strict=True):
-        _add(np.ascontiguousarray(values).reshape(flat.shape), np.ascontiguousarray(weight), flat)
+        own = np.ascontiguousarray(values).reshape(len(values), flat.shape[1])
+        _add(own, np.ascontiguousarray(weight), rows, flat)
     return total
