@@ -146,12 +146,12 @@ class AppPolicies:
     def confirm(
         self,
         decision: Any,
-        judge: Callable[[Any, Any], PolicyOutcome],
+        judge: Callable[[Any, Any], PolicyOutcome | None],
         sink: StatusSink | None,
         *,
         version: int | None = None,
     ) -> None:
-        """Tell the status of each policy whose outcome changed with `decision`.
+        """Tell the status of each policy whose outcome changed with `decision`; where `judge` has none it stays.
 
         A policy that came after `version`, the one that the decision was made with, waits for the next decision.
         """
@@ -160,7 +160,8 @@ class AppPolicies:
             if version is not None and held.since > version:
                 continue
             outcome = judge(held.policy, decision) if standing.enforced else standing
-            self._tell(policy_id, held, outcome, sink)
+            if outcome is not None:
+                self._tell(policy_id, held, outcome, sink)
 
     def _tell(self, policy_id: str, held: _Held, outcome: PolicyOutcome, sink: StatusSink | None) -> None:
         if sink is not None and outcome != held.told:

@@ -98,8 +98,10 @@ class App(ABC, Generic[ConfigT, PolicyT, StateT, DecisionT]):
         """Whether the policy concerns this app for reasons other than its scope."""
         return True
 
-    def policy_outcome(self, policy: PolicyT, decision: DecisionT) -> PolicyOutcome:  # noqa: ARG002
-        """Whether `decision` fulfils `policy`; asked after each cycle that was not a safe action."""
+    def policy_outcome(self, policy: PolicyT, decision: DecisionT) -> PolicyOutcome | None:  # noqa: ARG002
+        """Whether `decision` fulfils `policy`, None where it is about other parts; asked after each cycle that was not
+        a safe action.
+        """
         return PolicyOutcome(enforced=True)
 
 

@@ -212,17 +212,15 @@ class SliceBandwidthApp(App[SliceBandwidthConfig, SlicePolicy, FleetState, Fleet
             TWIN_REPORTED, f"slice/{node.e2_node_id}", "slice_twin", table, self.config.twin_valid_for_ms
         )
 
-    def policy_outcome(self, policy: SlicePolicy, decision: FleetDecision) -> PolicyOutcome:
-        """Enforced while every split lies inside the policy's own floors and ceilings."""
-        reach = reach_of(policy)
-        for node in decision.nodes:
-            if not reach.covers(Scope(e2_node_id=node.e2_node_id)):
-                continue
-            bounds = bounds_of(policy, False)
+    def policy_outcome(self, policy: SlicePolicy, decision: FleetDecision) -> PolicyOutcome | None:
+        """Enforced while every split lies inside the policy's own floors and ceilings; None where none is its own."""
+        reach, bounds = reach_of(policy), bounds_of(policy, False)
+        nodes = [node for node in decision.nodes if reach.covers(Scope(e2_node_id=node.e2_node_id))]
+        for node in nodes:
             if (node.slots < bounds.low).any() or (node.slots > bounds.high).any():
                 text = f"{node.e2_node_id}: {node.slots.tolist()} slots, another policy leaves no room"
                 return PolicyOutcome(False, "OTHER_REASON", text)
-        return PolicyOutcome(True)
+        return PolicyOutcome(True) if nodes else None
 
 
 class _Onnx:

@@ -214,6 +214,21 @@ async def test_app_policy_of_another_node_changes_nothing_here():
         assert (await bench.after(3, CONGESTED)).reason_code == "GRADIENT_TRANSFER"
 
 
+async def test_app_policy_of_a_node_is_not_enforced_by_what_was_decided_for_others():
+    async with running() as bench:
+        told = []
+        bench.runtime.links.policy_feed = type("Sink", (), {"report": lambda self, *values: told.append(values)})()
+        await bench.after(1, CALM)
+        bench.runtime.policies.put("p2", 1, {"scope": {"e2_node_id": NODE}, "mode": "static"}, None)
+        await bench.clock.advance_to(START_S + 0.2)
+        bench.peer.report(1, CALM, node="00101-e2000009")
+        await bench.decision()
+        assert "p2" not in [policy_id for policy_id, *_ in told]
+        await bench.after(3, CALM)
+        bench.runtime.links.policy_feed = None
+        assert ("p2", 1, True, "", "") in told
+
+
 async def test_app_overrides_are_counted_by_layer():
     async with running({"mode": "rl", "max_moved_slots": 1}) as bench:
         for step in range(1, 4):

@@ -65,7 +65,7 @@ def test_app_policies_out_of_scope_is_told(policies):
 def test_app_policies_confirm_tells_each_change_once(policies):
     sink = Sink()
     policies.put("a", 1, {"gain": 2.0}, sink)
-    outcomes = [PolicyOutcome(True), PolicyOutcome(True), PolicyOutcome(False, "OTHER_REASON", "3 kW over")]
+    outcomes = [None, PolicyOutcome(True), PolicyOutcome(True), None, PolicyOutcome(False, "OTHER_REASON", "3 kW over")]
     for outcome in outcomes:
         policies.confirm(None, lambda *_, outcome=outcome: outcome, sink)
     assert [entry[2:] for entry in sink.told] == [(True, "", ""), (False, "OTHER_REASON", "3 kW over")]
