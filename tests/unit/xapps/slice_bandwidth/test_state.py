@@ -51,6 +51,22 @@ def test_window_rows_of_two_cells_add_up_and_leave_delays_alone():
     assert state.slots.tolist() == [5, 10, 5]
 
 
+def test_window_follows_a_node_whose_rows_change_and_weighs_delays_by_volume():
+    window = NodeWindow("n1")
+    window.add_report(report(1.0))
+    made = report(2.0, cells=("c1", "c2"), names=MEASUREMENT_NAMES[::-1])
+    volume, delay = (made.measurement_names.index(name) for name in (MEASUREMENT_NAMES[0], MEASUREMENT_NAMES[3]))
+    made.values[volume], made.values[delay] = [1, 2, 3, 3, 2, 1], [10, 20, 30, 50, 60, 70]
+    window.add_report(made)
+    state = window.state(SECOND)
+    assert state.offered_mbps[-1] == pytest.approx([40, 40, 40])
+    assert state.delay_ms == pytest.approx([4, 4, 4])
+    assert state.slots.tolist() == [5, 10, 5]
+    window.add_report(report(3.0))
+    assert window.state(SECOND).delay_ms == pytest.approx([1, 2, 3])
+    assert window.state(SECOND).offered_mbps[-2] == pytest.approx([40, 40, 40])
+
+
 def test_window_old_and_duplicate_reports_change_nothing():
     window = NodeWindow("n1")
     window.add_report(report(2.0))
