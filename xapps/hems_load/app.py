@@ -24,6 +24,7 @@ from xapps.hems_load.decision import Decision
 from xapps.hems_load.fleet import FleetDecision, FleetState, decide_fleet, fall_back_fleet
 from xapps.hems_load.horizon import MINUTE_S, Steps
 from xapps.hems_load.optimizer import Limits, Optimizer
+from xapps.hems_load.pace import Pace
 from xapps.hems_load.policy import POLICY_TYPE_ID, HemsPolicy
 from xapps.hems_load.solver import warm_up
 from xapps.hems_load.state import NodeMemory, check_series
@@ -115,7 +116,8 @@ class HemsLoadApp(App[HemsConfig, HemsPolicy, FleetState, FleetDecision]):
     def decide(self, state: FleetState, policy: HemsPolicy) -> FleetDecision:
         """Set-points from the plans in force, or from new ones where they are due."""
         deadline, enforced = Deadline(self.config.coordination_ms), self.config.enforce_budget
-        return decide_fleet(state, policy, self._optimizers, lambda: not (enforced and deadline.late))
+        pace = Pace(deadline.budget_ms, lambda: deadline.elapsed_ms)
+        return decide_fleet(state, policy, self._optimizers, lambda: pace() or not enforced)
 
     def fallback(self, state: FleetState | None, policy: HemsPolicy, reason: Reason) -> FleetDecision | None:
         """The last plan where the reports are fresh, else comfortable rooms, charging cars, no export."""

@@ -33,8 +33,9 @@ class HemsConfig(AppConfig):
     """Set-points expire after this long [s]; the homes then return to their local control."""
     twin_valid_for_ms: int = Field(default=600_000, ge=1_000, le=86_400_000)
     """Readers drop reported twins older than this [ms]."""
-    coordination_ms: float = Field(default=350.0, gt=0, le=10_000)
-    """No new round of price coordination begins after this long [ms] in a cycle; the plan so far is then settled."""
+    coordination_ms: float = Field(default=850.0, gt=0, le=10_000)
+    """A round of price coordination begins only where one as long as the last would end within this long [ms] of the
+    cycle's begin; the answers so far are then mixed and settled."""
     desired_by_bus: tuple[str, ...] = ()
     """E2 nodes whose homes are told by desired state on the bus (`twin.desired`) and not by E2 controls."""
     confirm_within_s: float = Field(default=180.0, ge=1, le=86_400)

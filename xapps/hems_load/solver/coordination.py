@@ -54,10 +54,14 @@ NEARNESS = 0.01
 that all see the same cheap quarter of an hour share it."""
 NEARNESS_GIVING = 0.3
 """The same on the occasions for which homes give: it keeps the answer even."""
+PUSH_LOOSER, PUSH_KEPT_LOOSER = 3.3, 2.0
+"""Times as large a duality gap as that of plans is enough for the push, and for the iterate kept of it [1]."""
+FEW_TO_LEVEL = 4
+"""Homes of a team beyond which they are evened inside it; with fewer it costs more than it gives."""
 ROUNDS = 2
 """Answers to prices, the push among them."""
-KEPT_ANSWERS = 3
-"""Answers that are kept for the next time to begin at, the push first."""
+ANSWER_MU = 2e-4
+"""Complementarity at which an answer begins, near the free plans or the answer before [EUR per bound]."""
 
 
 @dataclass(frozen=True)
@@ -197,8 +201,7 @@ class LocalShard:
     ) -> None:  # fmt: skip
         self._problem, self._effort, self._teams = replace(problem, fleet_price=None), effort, teams
         self._start, self._shift = warm, shift_steps
-        self._answer_starts: tuple[WarmStart, ...] = () if warm is None else warm.answers
-        held = None if warm is None else warm.held
+        self._last_push, held = (None, None) if warm is None else (warm.push, warm.held)
         self._held = Held.later(held, (problem.homes, problem.steps), shift_steps)
         self._plans: list[FleetPlan] = []
         self._taken: list[WarmStart] = []
@@ -217,7 +220,11 @@ class LocalShard:
         curvature = np.where(call.occasion >= 0, giving, np.where(call.capped, NEARNESS, 0.0))
         self._fixed, self._call = replace(fixed, fleet_curvature=curvature), call
         meter = self._fixed.meter
-        self._take(replace(self._fixed, meter=replace(meter, buy=meter.buy + price)))
+        gap, kept = PUSH_LOOSER * self._effort.gap_eur, PUSH_KEPT_LOOSER * self._effort.kept_gap_eur
+        rough = replace(self._effort, gap_eur=gap, kept_gap_eur=kept)
+        # It is far from the free plans, and near the last push.
+        last, shift = (self.warm, 0) if self._last_push is None else (self._last_push, self._shift)
+        self._take(replace(self._fixed, meter=replace(meter, buy=meter.buy + price)), rough, last, shift)
         pushed = self._plans[1]
         # At its true cost. Exports would make it no more of a curtailment, and a mix with it less even than its
         # weights: they do not pay the price.
@@ -234,7 +241,7 @@ class LocalShard:
         if price is not None:
             self._answer(part, price)
         # The master evens teams; where a team is many homes, these are evened inside it.
-        many = price is None and self._problem.homes > 2 * self._teams and self._mixture is not None
+        many = price is None and self._problem.homes > FEW_TO_LEVEL * self._teams and self._mixture is not None
         if many and self._mixture is not None:
             self._mixture = self._gifts.levelled(self._mixture, self._shares)
         return self._answers(few=many)
@@ -245,13 +252,9 @@ class LocalShard:
         if len(self._plans) > 2:
             self._held.follow(self._gifts.price(mix.share_price[self._team]), OWN_STEP)
 
-    def _take(self, problem: FleetProblem) -> None:
-        """One more answer, begun where the same one of the last time ended, or else at the one before."""
-        number = len(self._taken)
-        known = number < len(self._answer_starts)
-        near = self._answer_starts[number] if known else [self.warm, *self._taken][-1]
-        shift = self._shift if known else 0
-        plan, warm = solve_fleet(problem, near, shift_steps=shift, effort=self._effort)
+    def _take(self, problem: FleetProblem, effort: Effort, near: WarmStart, shift_steps: int = 0) -> None:
+        """One more answer, begun at `near`."""
+        plan, warm = solve_fleet(problem, near, shift_steps=shift_steps, effort=effort)
         self._plans.append(plan)
         self._taken.append(warm)
 
@@ -264,7 +267,9 @@ class LocalShard:
             self._mixture = np.concatenate([self._mixture, np.zeros((1, self._problem.homes))])
         curvature = self._fixed.fleet_curvature
         assert curvature is not None
-        self._take(replace(self._fixed, fleet_price=self._held.prices(price, curvature, near)))
+        dear = replace(self._fixed, fleet_price=self._held.prices(price, curvature, near))
+        begin = self._taken[-1] if len(self._taken) > 1 else self.warm
+        self._take(dear, replace(self._effort, warm_mu=ANSWER_MU), begin)
         self._shares.append(self._gifts.share(self._plans[-1]))
 
     def _of_homes(self, weights: Floats) -> Floats:
@@ -294,13 +299,12 @@ class LocalShard:
         """As in `Shard`."""
         self._use(mix)
         assert self._mixture is not None
-        free, threads, memory = self._plans[0], self._effort.threads, self.warm.memory
-        final = project_mix(self._fixed, self._plans, self._mixture, threads=threads, memory=memory)
+        free, plans, self._plans = self._plans[0], self._plans, []
+        final = project_mix(self._fixed, plans, self._mixture, threads=self._effort.threads)
         final.shiftable_kw[:] = free.shiftable_kw
         self.plan = replace(final, shiftable_start=free.shiftable_start, fleet_price=price)
         self._held.note(free.net_kw, final.net_kw)
-        self._plans = []  # and their memory is free
-        self.warm = replace(self.warm, fleet_price=price, answers=tuple(self._taken[:KEPT_ANSWERS]), held=self._held)
+        self.warm = replace(self.warm, fleet_price=price, push=self._taken[0], held=self._held)
         return self.plan.fleet_net_kw
 
 

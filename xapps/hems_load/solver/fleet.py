@@ -60,8 +60,8 @@ class WarmStart:
     """(T,) [EUR/kWh]."""
     newton_steps: Ints
     """(N,) steps that the last solve took."""
-    answers: tuple[WarmStart, ...] = ()
-    """Where the first answers to prices may start from, where there was a cap."""
+    push: WarmStart | None = None
+    """Where the answer to a price that takes all that homes can give may start from, where there was a cap."""
     held: Held | None = None
     """What the homes gave for it."""
     memory: Memory = field(default_factory=Memory)
@@ -124,24 +124,25 @@ def project_plan(problem: FleetProblem, wanted: FleetPlan, *, threads: int = 2) 
 
     Powers inside their limits, storages inside their bounds, export inside its limit by curtailment. Idempotent.
     """
-    return _project(problem, [wanted], np.ones((1, problem.homes)), wanted.shiftable_start, threads, memory=None)
+    plans = _plans(problem, Memory())
+    plans.starts[:] = wanted.shiftable_start
+    return _project(problem, [wanted], np.ones((1, problem.homes)), plans, threads)
 
 
-def project_mix(
-    problem: FleetProblem, parts: Sequence[FleetPlan], weights: Floats, *, threads: int = 2,
-    memory: Memory | None = None,
-) -> FleetPlan:  # fmt: skip
-    """The same of homes that each follow `parts`, K plans, to their `weights` (K, N); `problem` has its runs placed."""
-    nowhere = np.full(parts[0].shiftable_start.shape, -1, dtype=np.int64)
-    return _project(problem, parts, weights, nowhere, threads, memory=memory)
+def project_mix(problem: FleetProblem, parts: Sequence[FleetPlan], weights: Floats, *, threads: int = 2) -> FleetPlan:
+    """The same of homes that each follow `parts`, K plans, to their `weights` (K, N); `problem` has its runs placed.
+
+    It is written over the last of the `parts`, which is gone after that: fresh memory takes longer than all the rest.
+    """
+    own = parts[-1].net_kw.base
+    plans = _plans(problem, Memory(), None if own is None or own.ndim < 3 else own)
+    return _project(problem, parts, weights, plans, threads)
 
 
 def _project(
-    problem: FleetProblem, parts: Sequence[FleetPlan], weights: Floats, starts: Ints, threads: int, *,
-    memory: Memory | None,
-) -> FleetPlan:  # fmt: skip
-    columns, plans = columns_of(problem), _plans(problem, memory)
-    plans.starts[:] = starts
+    problem: FleetProblem, parts: Sequence[FleetPlan], weights: Floats, plans: Plans, threads: int
+) -> FleetPlan:
+    columns = columns_of(problem)
     names = ("battery_kw", "ev_kw", "hvac_kw", "marginal_price", "appliance_kw")
     wanted = [[np.require(getattr(part, name), np.float64, ("C", "W")) for part in parts] for name in names]
 
@@ -246,13 +247,14 @@ def _solve_job(
     return run(Last(rows, kept, every, shift, plans.price, 0), effort.gap_eur, mu)
 
 
-def _plans(problem: FleetProblem, memory: Memory | None) -> Plans:
-    """Room for the plans of all homes, from `memory` where that has some."""
+def _plans(problem: FleetProblem, memory: Memory, columns: Floats | None = None) -> Plans:
+    """Room for the plans of all homes, from `memory` or in `columns`."""
     homes, steps = problem.homes, problem.steps
     slots = 0 if problem.appliances is None else problem.appliances.power_kw.shape[1]
     runs = 0 if problem.shiftable is None else problem.shiftable.power_kw.shape[1]
     return Plans(
-        columns=(memory or Memory()).take((COLUMNS, homes, steps)), appliance_kw=np.empty((homes, slots, steps)),
+        columns=memory.take((COLUMNS, homes, steps)) if columns is None else columns,
+        appliance_kw=np.empty((homes, slots, steps)),
         starts=np.full((homes, runs), -1, dtype=np.int64), costs=np.zeros((homes, COST_PARTS)),
         relaxed=np.zeros((RELAXED, homes)), price=np.empty((homes, steps), dtype=np.float32),
         taken=np.zeros(homes, dtype=np.int64),

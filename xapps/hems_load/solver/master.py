@@ -22,7 +22,7 @@ Ints = NDArray[np.int64]
 
 MISS_EUR_PER_KWH = 2.0
 """Price of each kWh beyond the cap: above any tariff, below a stranded EV, about that of 3 K of discomfort."""
-PIECES = np.array([0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.4])
+PIECES = np.array([0.02, 0.06, 0.15, 0.4])
 """Widths of the pieces that stand for the square of a difference [1]; the last goes on."""
 _SLOPES = np.cumsum(PIECES) - PIECES / 2
 _INF = highspy.kHighsInf

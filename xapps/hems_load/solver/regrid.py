@@ -31,11 +31,9 @@ def regrid(warm: WarmStart, old_h: Floats, new_h: Floats) -> WarmStart:
     groups = {
         kinds: (rows, _iterates(iterates, of, after, share, longer)) for kinds, (rows, iterates) in warm.groups.items()
     }
-    answers = tuple(regrid(answer, old_h, new_h) for answer in warm.answers)
+    push = None if warm.push is None else regrid(warm.push, old_h, new_h)
     held = None if warm.held is None else warm.held.at(of)
-    return replace(
-        warm, groups=groups, price=warm.price[:, of], fleet_price=warm.fleet_price[of], answers=answers, held=held
-    )
+    return replace(warm, groups=groups, price=warm.price[:, of], fleet_price=warm.fleet_price[of], push=push, held=held)
 
 
 def _iterates(values: Singles, of: Ints, after: Ints, share: Singles, longer: Singles) -> Singles:

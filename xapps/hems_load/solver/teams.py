@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-TEAMS = 192
+TEAMS = 96
 """Teams in which homes mix: equal homes give equally, and unlike ones need not."""
 BINS = 8
 """Parts of all homes, by what they give on an occasion, that are told apart when teams are formed."""

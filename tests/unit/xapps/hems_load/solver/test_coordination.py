@@ -93,8 +93,19 @@ def test_coordinate_fleet_begins_where_the_last_cycle_ended(city):
     again, later = coordinate_fleet(problem, cap, warm, effort=usual)
     assert np.all(again.fleet_net_kw <= cap * 1.002)
     assert again.costs.total.sum() <= first.costs.total.sum() + 0.002 * problem.homes
-    steps = [sum(answer.newton_steps.mean() for answer in start.answers) for start in (warm, later)]
+    steps = [start.push.newton_steps.mean() for start in (warm, later)]
     assert steps[1] < 0.95 * steps[0]
+
+
+def test_coordinate_fleet_in_two_rounds_is_no_dearer_than_the_exact_plan_by_more_than_a_percent(city):
+    """The even answer at the last price keeps the cap nearly alone: dearer mixes would show here."""
+    problem, free, cap = city
+    warm = None
+    for _ in range(3):
+        plan, warm = coordinate_fleet(problem, cap, warm, rounds=2, effort=EFFORT)
+    exact = joint_cost(problem, problem.meter.load_kw + plan.shiftable_kw, cap)
+    assert plan.costs.total.sum() - exact < 0.01 * max(abs(exact), problem.homes)
+    assert even_in_event(problem, free, plan) > 0.85
 
 
 def test_coordinate_fleet_forgets_a_price_where_the_cap_no_longer_binds(city):

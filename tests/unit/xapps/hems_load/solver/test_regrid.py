@@ -9,6 +9,7 @@ from xapps.hems_load.horizon import Steps
 from xapps.hems_load.policy import HemsPolicy
 from xapps.hems_load.problems import pose_fleet
 from xapps.hems_load.solver import Effort, solve_fleet
+from xapps.hems_load.solver.held import Held
 from xapps.hems_load.solver.regrid import regrid
 
 EFFORT = Effort(threads=1)
@@ -32,13 +33,16 @@ NOON_NS = 1_460_462_400 * 10**9
 def test_regrid_onto_the_same_steps_changes_nothing(state_at):
     state = state_at(0)
     _, warm = solve_fleet(pose_fleet(state, HemsPolicy()), effort=EFFORT)
-    same = regrid(replace(warm, answers=(warm, warm)), state.edges_h, state.edges_h)
+    held = Held(warm.price - 1.0, warm.price + 1.0)
+    same = regrid(replace(warm, push=warm, held=held), state.edges_h, state.edges_h)
     np.testing.assert_array_equal(same.price, warm.price)
     for kinds, (rows, iterates) in warm.groups.items():
         np.testing.assert_array_equal(same.groups[kinds][0], rows)
-        for one in (same, *same.answers):
+        assert same.push is not None
+        for one in (same, same.push):
             np.testing.assert_allclose(one.groups[kinds][1], iterates, rtol=1e-6)
-    assert len(same.answers) == 2
+    assert same.held is not None
+    np.testing.assert_array_equal(same.held.price, held.price)
 
 
 def test_regrid_a_quarter_later_starts_nearer_than_none_and_leads_to_the_same_cost(state_at):
