@@ -150,7 +150,7 @@ def main() -> None:
     arguments.add_argument("--joint", type=int, default=200)
     options = arguments.parse_args()
     effort = Effort(threads=os.cpu_count() or 1)
-    warm_up()
+    warm_up(options.homes)  # as the app with `expected_homes`
     figures = run_cycles(options.homes, CYCLES, effort)
     rounds = [int(figures[f"rounds_cycle_{CYCLES}"]), SETTINGS.price_rounds]
     (gap, unhurried), exact = joint_gap_pct(options.joint, rounds, effort)

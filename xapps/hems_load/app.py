@@ -62,7 +62,7 @@ class HemsLoadApp(App[HemsConfig, HemsPolicy, FleetState, FleetDecision]):
 
     async def rebuild(self) -> None:
         """Make the solver ready; take forecasts and schedules from the bus. The homes report by themselves."""
-        await asyncio.to_thread(warm_up)
+        await asyncio.to_thread(warm_up, self.config.expected_homes)
         for topic, prefix in ((TWIN_FORECAST, FORECAST), (TWIN_FORECAST, MINUTES), (TWIN_DESIRED, SCHEDULE)):
             for twin in (await self.links.twins.rebuild(topic, prefix)).values():
                 self._on_twin(topic, twin)

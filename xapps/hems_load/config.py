@@ -27,6 +27,9 @@ class HemsConfig(AppConfig):
     """Steps of a plan after that, 15 min each, by the clock; the first is what the minutes leave of theirs."""
     price_rounds: int = Field(default=6, ge=0, le=50)
     """Most rounds of price coordination per plan where a cap binds. 0 leaves the cap to the real-time limits."""
+    expected_homes: int = Field(default=0, ge=0, le=1_000_000)
+    """Homes for whose plans memory is made ready at the start, 0.1 MB each; without it the first cycles of some
+    thousand homes under a cap take longer."""
     solver_threads: int = Field(default=2, ge=1, le=256)
     """Threads that share the homes while a plan is made."""
     valid_for_s: float = Field(default=300.0, ge=30, le=3_600)

@@ -11,12 +11,18 @@ from xapps.hems_load.solver.fleet import Effort, project_plan, solve_fleet
 __all__ = ["warm_up"]
 
 
-def warm_up() -> None:
+OCTETS_PER_HOME = 110_000
+"""Of plans, answers and their starts over some 100 steps, under a cap."""
+
+
+def warm_up(homes: int = 0) -> None:
     """Compile, or load from disk, what `solve_fleet` and `project_plan` run; keep freed memory for the next cycle.
 
-    Tens of seconds once, a second afterwards.
+    Tens of seconds once, a second afterwards. With `homes`, the memory for so many is had from the kernel now, which
+    takes as long as two cycles: else the first three cycles wait for it.
     """
-    keep_freed_memory()
+    if keep_freed_memory() and homes:
+        np.zeros(homes * OCTETS_PER_HOME // 8).fill(0.0)
     steps, one = 8, np.ones(2)
     flat = np.ones((2, steps))
     meter = Meter(flat, flat, 0 * flat, 0.3 * flat, 0.1 * flat, 5 * one, 3 * flat)
