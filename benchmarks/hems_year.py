@@ -271,6 +271,7 @@ def _controlled(controller: str, plant: Plant, year: Year) -> Callable[[dict[str
             decision = Decision.of(state, day_ahead.decide(state, policy), reason=Reason("DAY_AHEAD"))
         else:
             decision = optimizer.decide(state, policy)
+            optimizer.adopt(decision)
         for wanted in (decision.homes, decision.appliances):
             if wanted is not None:
                 plant.homes.apply(wanted, end_s + 2 * CYCLE_S)

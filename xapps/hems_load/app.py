@@ -129,6 +129,9 @@ class HemsLoadApp(App[HemsConfig, HemsPolicy, FleetState, FleetDecision]):
         """
         faults = [await _fault_of(self._publish(decision))]
         faults += await asyncio.gather(*(self._control(node) for node in decision.nodes))
+        for node in decision.nodes:
+            if node.node in self._optimizers:
+                self._optimizers[node.node].adopt(node)
         faults.append(await _fault_of(self._commands.tell(to_ns(self.links.clock.now_s()))))
         for fault in faults:
             if fault is not None:

@@ -7,7 +7,7 @@ what it gives counts for all that it belongs to.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,22 +69,26 @@ def capped_of(state: State, policy: HemsPolicy, groups: Mapping[str, HemsPolicy]
     return (*found, Capped(ALL_HOMES, np.ones(len(state.homes), dtype=bool), policy))
 
 
+@dataclass(frozen=True)
 class Caps:
     """What caps and demand-response events ask; an event counts from the plan that stood when it became known."""
 
-    def __init__(self) -> None:
-        self._references: dict[str, tuple[DrEvent, float]] = {}
+    references: Mapping[str, tuple[DrEvent, float]] = field(default_factory=dict)
+    """By name of the homes: the event, and what it counts from [kW]."""
 
-    def note(self, capped: Capped, edges_s: Floats, net_kw: Floats) -> None:
-        """Fix what a new event counts from: the mean over its time of `net_kw` (N, T), planned between `edges_s`."""
-        event, known = capped.policy.dr_event, self._references.get(capped.name)
+    def noted(self, capped: Capped, edges_s: Floats, net_kw: Floats) -> Caps:
+        """The same with what a new event counts from: the mean over its time of `net_kw` (N, T), planned between
+        `edges_s`.
+        """
+        event, known = capped.policy.dr_event, self.references.get(capped.name)
         if event is None:
-            self._references.pop(capped.name, None)
-        elif known is None or known[0] != event:
-            within = np.diff(np.clip(edges_s, event.start_s, event.end_s))
-            within[-1] += within.sum() <= 0  # an event beyond the plan counts from the plan's end
-            planned = net_kw[capped.rows].sum(axis=0)
-            self._references[capped.name] = (event, float(np.average(planned, weights=within)))
+            return Caps({name: kept for name, kept in self.references.items() if name != capped.name})
+        if known is not None and known[0] == event:
+            return self
+        within = np.diff(np.clip(edges_s, event.start_s, event.end_s))
+        within[-1] += within.sum() <= 0  # an event beyond the plan counts from the plan's end
+        planned = net_kw[capped.rows].sum(axis=0)
+        return Caps({**self.references, capped.name: (event, float(np.average(planned, weights=within)))})
 
     def at(self, capped: Capped, times_s: Floats | float) -> Cap:
         """The cap that holds at `times_s`: the policy's, or what its event leaves where that is less."""
@@ -97,5 +101,5 @@ class Caps:
     def _kw(self, capped: Capped, time_s: float) -> float:
         cap, event = import_cap_kw(capped.policy, time_s), capped.policy.dr_event
         due = None if event is None else event.due_kw(time_s)
-        known = self._references.get(capped.name)
+        known = self.references.get(capped.name)
         return cap if due is None or known is None else min(cap, max(known[1] - due, 0.0))

@@ -9,11 +9,21 @@ import numpy as np
 
 from ric.columns import Table
 from ric.decision import Reason
+from xapps.hems_load.explain import Explainer
 from xapps.hems_load.horizon import NS, STEP_S
 from xapps.hems_load.state import State
 from xapps.hems_load.tracking import SetPoints
 
-__all__ = ["Decision"]
+__all__ = ["Decision", "Told"]
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a node's homes and the operator were told last: the next decision begins there."""
+
+    explainer: Explainer = field(default_factory=Explainer)
+    time_ns: int = 0
+    """Source time of the last decision that was acted on, 0 for none."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +42,8 @@ class Decision:
     where they are kept."""
     plan: Table | None = None
     """What the homes plan to import together, kind fleet_plan, where this cycle made new plans for all of them."""
+    told: Told | None = None
+    """What has been told once this decision is acted on; None for a safe action, which tells nothing of devices."""
 
     @classmethod
     def of(
@@ -42,6 +54,7 @@ class Decision:
         reason: Reason,
         missed_kw: Mapping[str, float] | None = None,
         plan: Table | None = None,
+        told: Told | None = None,
     ) -> Decision:
         """The decision that puts `points` and the storage schedule in force."""
         columns = {
@@ -50,7 +63,7 @@ class Decision:
         }  # fmt: skip
         table = Table("home_set_point", state.homes.ids, columns, state.source_time_ns)
         appliances, storage = appliance_set_point(state, points), storage_set_point(state)
-        return cls(state.node, state.source_time_ns, table, appliances, storage, reason, missed_kw or {}, plan)
+        return cls(state.node, state.source_time_ns, table, appliances, storage, reason, missed_kw or {}, plan, told)
 
 
 def appliance_set_point(state: State, points: SetPoints) -> Table | None:

@@ -6,7 +6,7 @@ says what a device is doing now and since when.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -59,15 +59,15 @@ class Moment:
         return int(self.state.steps.at(self.start_ns[[row]], self.state.source_time_ns)[0])
 
 
-@dataclass
+@dataclass(frozen=True)
 class Explainer:
     """The codes told last, by device kind, with the ids of the homes or appliances that they are of."""
 
-    told: dict[str, tuple[tuple[str, ...], Codes]] = field(default_factory=dict)
+    told: Mapping[str, tuple[tuple[str, ...], Codes]] = field(default_factory=dict)
 
-    def lines(self, moment: Moment) -> dict[str, str]:
-        """`node/home/device` -> "CODE name=value ...: sentence", for what changed since the last call."""
-        state, lines = moment.state, dict[str, str]()
+    def lines(self, moment: Moment) -> tuple[dict[str, str], Explainer]:
+        """`node/home/device` -> "CODE name=value ...: sentence", for what has changed; and what is then told."""
+        state, lines, told = moment.state, dict[str, str](), dict(self.told)
         for device, (codes_of, line_of) in _DEVICES.items():
             ids = state.jobs.ids if device == "appliance" else state.homes.ids
             codes, last = codes_of(moment), self._last(device, ids)
@@ -80,8 +80,8 @@ class Explainer:
             last = last.copy()
             last[rows] = codes[rows]
             last[codes == ""] = ""
-            self.told[device] = ids, last
-        return lines
+            told[device] = ids, last
+        return lines, Explainer(told)
 
     def _last(self, device: str, ids: tuple[str, ...]) -> Codes:
         """The codes told last of `ids`; empty for those that are new."""

@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 
 from ric.columns import Table
 from ric.decision import Reason
-from ric.errors import TwinRicError
 from xapps.hems_load.capped_plans import Coordination, plan_under_caps, with_rows
 from xapps.hems_load.caps import Cap, Capped, Caps, cap_key, capped_of
-from xapps.hems_load.decision import Decision
-from xapps.hems_load.explain import Explainer, Moment
+from xapps.hems_load.decision import Decision, Told
+from xapps.hems_load.explain import Moment
 from xapps.hems_load.fallback import comfort_points
 from xapps.hems_load.fleet_limits import FleetLimits, keep_fleet_limits
 from xapps.hems_load.fleet_problem import RELAXATION_FLOORS, FleetPlan
@@ -63,6 +62,7 @@ class _Standing:
     renewable_kw: tuple[Floats, Floats]
     """(N, T) PV and wind that the plan expects."""
     capped: tuple[Capped, ...]
+    caps: Caps
     missed_kw: Mapping[str, Floats]
     """By name of the cap (T,): what the plan misses of it."""
     price: Floats
@@ -75,14 +75,16 @@ class _Standing:
 
 
 class Optimizer:
-    """Plans of one node. Not thread-safe; one `decide` at a time."""
+    """Plans of one node. One `decide` at a time; `follow` and `adopt` may be called meanwhile, from another thread.
+
+    A new plan is in force once it is made, also where its cycle was late: it is the next decision that begins with it.
+    What has been told goes on only with decisions that were acted on: `adopt` them.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._standing: _Standing | None = None
-        self._caps = Caps()
-        self._last_ns = 0
-        self._explainer = Explainer()
+        self._told = Told()
 
     @property
     def plan(self) -> FleetPlan | None:
@@ -101,13 +103,19 @@ class Optimizer:
         Plans anew when the plan is `plan_every_s` old, when policy or forecast changed, for single homes when their EV
         came or went; otherwise follows the plan in force. Raises TwinRicError SOLVE-FAILED.
         """
-        capped = capped_of(state, policy, groups)
+        capped, standing = capped_of(state, policy, groups), self._standing
         why = self._due(state, capped)
-        if why:
-            self._plan(state, capped, may_go_on)
+        if why or standing is None:
+            standing = self._planned(state, capped, may_go_on)
         else:
-            self._replan_moved_cars(state, policy)
-        return self._follow(state, capped, Reason(why or "FOLLOW_PLAN"))
+            standing = _with_moved_cars(standing, state, policy)
+        self._standing = standing
+        return self._follow(standing, state, capped, Reason(why or "FOLLOW_PLAN"))
+
+    def adopt(self, decision: Decision) -> None:
+        """Take on what `decision` has told, now that it is acted on."""
+        if decision.told is not None:
+            self._told = decision.told
 
     def follow(
         self, state: State, policy: HemsPolicy, why: Reason, groups: Mapping[str, HemsPolicy] = NO_GROUPS
@@ -122,7 +130,7 @@ class Optimizer:
         if not 0 <= age_s < 3600 * state.steps.edges_h(standing.made_ns)[-1]:
             return None
         capped = capped_of(state, policy, groups)
-        return self._follow(state, capped, replace(why, numbers={**why.numbers, "plan_age_s": age_s}))
+        return self._follow(standing, state, capped, replace(why, numbers={**why.numbers, "plan_age_s": age_s}))
 
     # Planning -------------------------------------------------------------------------------------------------
 
@@ -137,71 +145,28 @@ class Optimizer:
         age_s = (state.source_time_ns - standing.made_ns) / NS
         return "PLAN_AGED" if age_s >= self._limits.plan_every_s or age_s < 0 else ""
 
-    def _plan(self, state: State, capped: tuple[Capped, ...], may_go_on: Callable[[], bool]) -> None:
+    def _planned(self, state: State, capped: tuple[Capped, ...], may_go_on: Callable[[], bool]) -> _Standing:
         problem, old = pose_fleet(state, capped[-1].policy), self._standing
-        self._note_events(state, capped)
-        caps = tuple(self._caps.at(homes, state.time_s + 3600 * state.edges_h[:-1]) for homes in capped)
+        known = _events_noted(old, state, capped)
+        caps = tuple(known.at(homes, state.time_s + 3600 * state.edges_h[:-1]) for homes in capped)
         how = Coordination(self._limits.price_rounds, may_go_on, Effort(threads=self._limits.threads))
         plan, warm, price = plan_under_caps(problem, caps, _warm_start(old, state), how)
         number = len(state.homes)
-        self._standing = _Standing(
+        return _Standing(
             plan=plan, warm=warm, made_ns=state.source_time_ns, start_ns=np.full(number, state.source_time_ns),
-            renewable_kw=(state.horizon.pv_kw, state.horizon.wind_kw), capped=capped, price=price,
+            renewable_kw=(state.horizon.pv_kw, state.horizon.wind_kw), capped=capped, caps=known, price=price,
             missed_kw={cap.name: np.where(cap.is_over(plan.net_kw), cap.over_kw(plan.net_kw), 0.0) for cap in caps},
             forecast_ns=state.forecast_ns,
             ev_connected=state.report["ev_connected"].copy(), ids=state.homes.ids, job_ids=state.jobs.ids,
             slots=slots_of(state.jobs),
         )  # fmt: skip
 
-    def _replan_moved_cars(self, state: State, policy: HemsPolicy) -> None:
-        """New plans, at the shadow price in force, for homes whose EV came or went since their plan."""
-        standing = self._standing
-        if standing is None:
-            return
-        moved = np.flatnonzero(standing.ev_connected != state.report["ev_connected"])
-        if not moved.size:
-            return
-        problem = pose_fleet(state, policy)
-        begins_ns = state.steps.edges_ns(state.source_time_ns)[:-1]
-        then = [int(state.steps.at(_one(standing.made_ns), int(begin_ns))[0]) for begin_ns in begins_ns]
-        problem = replace(problem, fleet_price=standing.price[..., then])
-        fresh, _ = solve_fleet(problem.take(moved), effort=Effort(threads=1))
-        start_ns = standing.start_ns.copy()
-        start_ns[moved] = state.source_time_ns
-        renewable = []
-        for old, new in zip(standing.renewable_kw, (state.horizon.pv_kw, state.horizon.wind_kw), strict=True):
-            renewable.append(old.copy())
-            renewable[-1][moved] = new[moved]
-        self._standing = replace(
-            standing,
-            plan=with_rows(standing.plan, moved, fresh),
-            start_ns=start_ns,
-            renewable_kw=(renewable[0], renewable[1]),
-            ev_connected=state.report["ev_connected"].copy(),
-            slots=_with_slots(standing.slots, slots_of(state.jobs), np.isin(state.jobs.home, moved)),
-        )
-
-    def _note_events(self, state: State, capped: Sequence[Capped]) -> None:
-        """Let new events count from the plan that stands; without one, from what is imported now."""
-        standing = self._standing
-        for homes in capped:
-            if standing is None or standing.ids != state.homes.ids:
-                now_s = np.array([state.time_s, state.time_s + 1])
-                self._caps.note(homes, now_s, state.report["import_kw"][:, None])
-            else:
-                edges_s = state.steps.edges_ns(standing.made_ns) / NS
-                self._caps.note(homes, edges_s, standing.plan.net_kw)
-
     # Following ------------------------------------------------------------------------------------------------
 
-    def _follow(self, state: State, capped: Sequence[Capped], why: Reason) -> Decision:
-        standing = self._standing
-        if standing is None:  # unreachable: `decide` plans first, `follow` asks
-            raise TwinRicError("SOLVE-FAILED", "plan", "(none)", "a plan in force")
-        now, policy = _plan_now(standing, state), capped[-1].policy
-        caps = tuple(self._caps.at(homes, state.time_s) for homes in capped)
-        age_s = 60.0 if not self._last_ns else (state.source_time_ns - self._last_ns) / NS
-        self._last_ns = state.source_time_ns
+    def _follow(self, standing: _Standing, state: State, capped: Sequence[Capped], why: Reason) -> Decision:
+        now, policy, told = _plan_now(standing, state), capped[-1].policy, self._told
+        caps = tuple(standing.caps.at(homes, state.time_s) for homes in capped)
+        age_s = 60.0 if not told.time_ns else (state.source_time_ns - told.time_ns) / NS
         safe = project(state, track(state, now, policy), policy)
         held = tuple(replace(cap, kw=cap.kw * (1 - CAP_MARGIN)) for cap in caps)
         kept = keep_fleet_limits(state, safe.points, held, policy, age_s)
@@ -211,9 +176,50 @@ class Optimizer:
         missed |= _missed_caps(standing, caps, safe.points.net_kw(state), state)
         missed = {name: value if value > MISS_TOLERANCE_KW else 0.0 for name, value in missed.items()}
         moment = Moment(state, policy, standing.plan, standing.start_ns, now, safe, kept.given_kw, caps)
-        reason = _reason(why, moment, kept, missed, self._explainer.lines(moment))
+        lines, explainer = told.explainer.lines(moment)
+        reason = _reason(why, moment, kept, missed, lines)
         plan = _plan_table(standing, state) if standing.made_ns == state.source_time_ns else None
-        return Decision.of(state, safe.points, reason=reason, missed_kw=missed, plan=plan)
+        told = Told(explainer, state.source_time_ns)
+        return Decision.of(state, safe.points, reason=reason, missed_kw=missed, plan=plan, told=told)
+
+
+def _with_moved_cars(standing: _Standing, state: State, policy: HemsPolicy) -> _Standing:
+    """New plans, at the shadow price in force, for homes whose EV came or went since their plan."""
+    moved = np.flatnonzero(standing.ev_connected != state.report["ev_connected"])
+    if not moved.size:
+        return standing
+    problem = pose_fleet(state, policy)
+    begins_ns = state.steps.edges_ns(state.source_time_ns)[:-1]
+    then = [int(state.steps.at(_one(standing.made_ns), int(begin_ns))[0]) for begin_ns in begins_ns]
+    problem = replace(problem, fleet_price=standing.price[..., then])
+    fresh, _ = solve_fleet(problem.take(moved), effort=Effort(threads=1))
+    start_ns = standing.start_ns.copy()
+    start_ns[moved] = state.source_time_ns
+    renewable = []
+    for old, new in zip(standing.renewable_kw, (state.horizon.pv_kw, state.horizon.wind_kw), strict=True):
+        renewable.append(old.copy())
+        renewable[-1][moved] = new[moved]
+    return replace(
+        standing,
+        plan=with_rows(standing.plan, moved, fresh),
+        start_ns=start_ns,
+        renewable_kw=(renewable[0], renewable[1]),
+        ev_connected=state.report["ev_connected"].copy(),
+        slots=_with_slots(standing.slots, slots_of(state.jobs), np.isin(state.jobs.home, moved)),
+    )
+
+
+def _events_noted(standing: _Standing | None, state: State, capped: Sequence[Capped]) -> Caps:
+    """Let new events count from the plan that stands; without one, from what is imported now."""
+    caps = Caps() if standing is None else standing.caps
+    for homes in capped:
+        if standing is None or standing.ids != state.homes.ids:
+            now_s = np.array([state.time_s, state.time_s + 1])
+            caps = caps.noted(homes, now_s, state.report["import_kw"][:, None])
+        else:
+            edges_s = state.steps.edges_ns(standing.made_ns) / NS
+            caps = caps.noted(homes, edges_s, standing.plan.net_kw)
+    return caps
 
 
 def _warm_start(standing: _Standing | None, state: State) -> WarmStart | None:

@@ -28,6 +28,7 @@ def run(policy, start_s=START_S):
         if policy is not None:
             memory.add(tables)
             decision = optimizer.decide(memory.state(NODE, Steps()), policy)
+            optimizer.adopt(decision)
             in_force = parts.fleet.apply(decision.homes, end_s + 600)
             for name, values in decision.homes.columns.items():
                 np.testing.assert_allclose(in_force[name], values, atol=1e-6)

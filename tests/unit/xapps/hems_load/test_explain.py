@@ -18,7 +18,10 @@ NOON_NS = 1_460_462_400 * NS
 
 
 def lines_of(state, policy=None, optimizer=None):
-    return (optimizer or Optimizer(Limits())).decide(state, policy or HemsPolicy()).reason.details
+    optimizer = optimizer or Optimizer(Limits())
+    decision = optimizer.decide(state, policy or HemsPolicy())
+    optimizer.adopt(decision)
+    return decision.reason.details
 
 
 @pytest.fixture
@@ -108,7 +111,7 @@ def test_explain_ev_that_the_cap_of_its_group_stopped_names_the_group(make_state
     )  # fmt: skip
     state = replace(state, groups={"street": np.array([True, False])})
     optimizer = Optimizer(Limits(plan_every_s=3600))
-    optimizer.decide(state, HemsPolicy())
+    optimizer.adopt(optimizer.decide(state, HemsPolicy()))
     asks = {"street": HemsPolicy(import_cap_kw=3.0)}
     louder = replace(state, report=dict(state.report) | {"inflexible_kw": np.array([9.0, 9.0])})
     optimizer._standing = replace(optimizer._standing, capped=capped_of(state, HemsPolicy(), asks))

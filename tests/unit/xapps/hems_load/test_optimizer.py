@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ric.decision import Reason
+from ric.errors import TwinRicError
 from xapps.hems_load.horizon import Steps
 from xapps.hems_load.optimizer import Limits, Optimizer
 from xapps.hems_load.policy import DrEvent, HemsPolicy
@@ -89,6 +90,40 @@ def test_optimizer_dr_event_reduces_what_the_plan_would_have_imported(make_state
     optimizer.decide(later(state, 60), policy)
     after = optimizer.plan.fleet_net_kw
     assert after[4:5].max() <= max(before[4:6].mean() - 4.0, 0) + 0.02
+
+
+def test_optimizer_what_a_decision_told_counts_only_once_it_is_acted_on(make_state):
+    """One that came too late is not: its lines are told with the next one, and a ramp counts from the last one."""
+    state, policy = make_state(2, buy=DAY, load=2.0, inflexible_kw=2.0), HemsPolicy(ramp_limit_kw_per_min=1.0)
+    optimizer = Optimizer(Limits())
+    first = optimizer.decide(state, policy)
+    assert first.reason.details
+    after_discarded = optimizer.decide(later(state, 60), policy)
+    assert set(after_discarded.reason.details) == set(first.reason.details)
+    assert after_discarded.reason.code == "FOLLOW_PLAN", "the plan was made, late or not"
+    optimizer.adopt(after_discarded)
+    shifted = optimizer.follow(later(state, 120), policy, Reason("LATE"))
+    assert not shifted.reason.details
+    assert (after_discarded.told.time_ns, shifted.told.time_ns) == tuple(
+        state.source_time_ns + seconds * NS for seconds in (60, 120)
+    )
+
+
+def test_optimizer_plan_that_fails_leaves_the_one_in_force_and_what_its_event_counts_from(make_state, monkeypatch):
+    state = make_state(4, buy=np.full(96, 0.3), load=3.0, inflexible_kw=3.0, pv=0.0, pv_available_kw=0.0)
+    optimizer = Optimizer(Limits())
+    optimizer.decide(state, HemsPolicy())
+    plan, event = optimizer.plan, DrEvent(reduction_kw=1.0, start_s=state.time_s, end_s=state.time_s + 3600)
+
+    def fails(*_):
+        raise TwinRicError("SOLVE-FAILED", "home", 0, "a problem whose numbers are all finite")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("xapps.hems_load.optimizer.plan_under_caps", fails)
+        with pytest.raises(TwinRicError, match="SOLVE-FAILED"):
+            optimizer.decide(later(state, 60), HemsPolicy(dr_event=event))
+    assert optimizer.plan is plan
+    assert "cap_kw" not in optimizer.follow(later(state, 60), HemsPolicy(dr_event=event), Reason("LATE")).reason.numbers
 
 
 def test_optimizer_dr_event_has_until_its_deadline(make_state):
