@@ -2,8 +2,9 @@
 
 `python -m benchmarks.hems_shards [--homes N] [--shards K] [--in-process] [--json F]`. Three cycles a quarter of an hour
 apart, as in `hems_fleet_cap`; the baseline has as many threads as there are shards. `cycle_s` is the last cycle's, from
-the free plans to the agreed ones. Not in it: posing each shard's problem, which in operation is done where the shard
-is. `octets_per_cycle` is what passed between the shards and the master, pickled, on average.
+the free plans to the agreed ones; before it `pose_s`, to hand each shard its problem, after it `plans_s`, to have the
+plans back: these two grow with the homes. `octets_per_cycle` is what passed between the shards and the master in
+`cycle_s`, pickled, on average.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from benchmarks.city import City
 from benchmarks.hems_fleet_cap import CYCLES, SEED, limits_of
 from benchmarks.machine import describe_machine, parser, write_result
 from xapps.hems_load.fleet_problem import FleetPlan
-from xapps.hems_load.shards import Host, LocalHost, RayHost, SharedFleet
+from xapps.hems_load.shards import Host, LocalHost, RayShards, SharedFleet
 from xapps.hems_load.solver import Effort, solve_fleet, warm_up
 from xapps.hems_load.solver.teams import TEAMS
 
@@ -52,11 +53,16 @@ def run(hosts: Sequence[Host], homes: int) -> dict[str, float]:
     cap = limits_of(solve_fleet(problem)[0].fleet_net_kw)
     plans: list[FleetPlan] = []
     for cycle in range(CYCLES):
-        fleet.pose([problem.take(rows) for rows in parts], shift_steps=1)
+        edges_h = 0.25 * cycle + np.concatenate([[0.0], np.cumsum(problem.hours)])
         start = time.perf_counter()
-        outcome = fleet.plan(cap, problem.hours)
+        fleet.pose([problem.take(rows) for rows in parts], edges_h)
+        figures[f"pose_{cycle + 1}_s"] = time.perf_counter() - start
+        start = time.perf_counter()
+        outcome = fleet.plan(cap)
         figures[f"cycle_{cycle + 1}_s"] = time.perf_counter() - start
+        start = time.perf_counter()
         plans = fleet.plans()
+        figures[f"plans_{cycle + 1}_s"] = time.perf_counter() - start
         if cycle + 1 < CYCLES:
             # Every home lives on under the free plans of this process: the same for all numbers of shards.
             city.live(problem, solve_fleet(problem)[0])
@@ -76,16 +82,17 @@ def main() -> None:
     arguments.add_argument("--in-process", action="store_true", help="shards without Ray, to try the benchmark itself")
     options = arguments.parse_args()
     warm_up()
-    if not options.in_process:
-        import ray
-
-        ray.init(num_cpus=options.shards, include_dashboard=False, log_to_driver=False)
-    kind = LocalHost if options.in_process else RayHost
-    hosts = [Counted(kind(Effort(threads=1), max(TEAMS // options.shards, 1))) for _ in range(options.shards)]
+    own: Sequence[Host]
+    if options.in_process:
+        own = [LocalHost(Effort(threads=1), max(TEAMS // options.shards, 1)) for _ in range(options.shards)]
+    else:
+        own = RayShards(options.shards, Effort(threads=1), answer_s=600.0).hosts("city")
+    hosts = [Counted(host) for host in own]
     ours = run(hosts, options.homes)
     one = run([LocalHost(Effort(threads=options.shards))], options.homes)
     figures = {
-        "homes": float(options.homes), "shards": float(options.shards), "cycle_s": ours[f"cycle_{CYCLES}_s"], **ours,
+        "homes": float(options.homes), "shards": float(options.shards), **ours,
+        **{f"{part}_s": ours[f"{part}_{CYCLES}_s"] for part in ("pose", "cycle", "plans")},
         "octets_per_cycle": sum(host.octets for host in hosts) / CYCLES,
         "cost_over_one_process_pct": 100 * (ours["cost_eur"] - one["cost_eur"]) / max(abs(one["cost_eur"]), 1.0),
         "time_over_one_process": ours[f"cycle_{CYCLES}_s"] / one[f"cycle_{CYCLES}_s"],

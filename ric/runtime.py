@@ -63,6 +63,10 @@ class App(ABC, Generic[ConfigT, PolicyT, StateT, DecisionT]):
         """Restore the twins from the bus after a restart; called before :meth:`connect`."""
         return
 
+    async def close(self) -> None:
+        """Let go of what the app itself holds, processes say; the last call, also where `rebuild` raised."""
+        return
+
     @abstractmethod
     async def connect(self) -> None:
         """Name the inputs: call `runtime.follow_e2`, `follow_twins` and `follow_e3`."""
@@ -202,6 +206,7 @@ class AppRuntime:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self.app.close()
             await self.links.stop()
             self.log.info("stopped", app=self.spec.name)
 

@@ -17,8 +17,9 @@ from ric.e2sm import grid
 from ric.errors import TwinRicError
 from ric.runtime import App, AppRuntime
 from ric.scopes import Scope, reach_of
+from xapps.hems_load.alarms import APP, StandingAlarm
 from xapps.hems_load.caps import cap_key
-from xapps.hems_load.commands import APP, GRID, Commands
+from xapps.hems_load.commands import GRID, Commands
 from xapps.hems_load.config import HemsConfig
 from xapps.hems_load.decision import Decision
 from xapps.hems_load.fleet import FleetDecision, FleetState, decide_fleet, fall_back_fleet
@@ -26,6 +27,7 @@ from xapps.hems_load.horizon import MINUTE_S, Steps
 from xapps.hems_load.optimizer import Limits, Optimizer
 from xapps.hems_load.pace import Pace
 from xapps.hems_load.policy import POLICY_TYPE_ID, HemsPolicy
+from xapps.hems_load.sharing import shared_plans_of
 from xapps.hems_load.solver import warm_up
 from xapps.hems_load.state import NodeMemory, check_series
 
@@ -54,6 +56,8 @@ class HemsLoadApp(App[HemsConfig, HemsPolicy, FleetState, FleetDecision]):
         self._memories: dict[str, NodeMemory] = {}
         self._optimizers: dict[str, Optimizer] = {}
         self._commands = Commands(config, runtime.links)
+        self._shared = shared_plans_of(config)
+        self._shards_alarm = StandingAlarm(runtime.links, f"{APP}/shards", "plans are not made in shards")
         self._due: set[str] = set()
         self._published_ns: dict[tuple[str, str], int] = {}
         self._decided: dict[str, Decision] = {}
@@ -61,11 +65,18 @@ class HemsLoadApp(App[HemsConfig, HemsPolicy, FleetState, FleetDecision]):
         self._unanswered: dict[str, TwinState] = {}
 
     async def rebuild(self) -> None:
-        """Make the solver ready; take forecasts and schedules from the bus. The homes report by themselves."""
+        """Make solver and shards ready; take forecasts and schedules from the bus. The homes report by themselves."""
         await asyncio.to_thread(warm_up, self.config.expected_homes)
+        if self._shared is not None:
+            await asyncio.to_thread(self._shared.start)
         for topic, prefix in ((TWIN_FORECAST, FORECAST), (TWIN_FORECAST, MINUTES), (TWIN_DESIRED, SCHEDULE)):
             for twin in (await self.links.twins.rebuild(topic, prefix)).values():
                 self._on_twin(topic, twin)
+
+    async def close(self) -> None:
+        """End the shards."""
+        if self._shared is not None:
+            await asyncio.to_thread(self._shared.close)
 
     async def connect(self) -> None:
         """Subscribe to the grid service model at every node; follow forecasts and schedules."""
@@ -110,7 +121,7 @@ class HemsLoadApp(App[HemsConfig, HemsPolicy, FleetState, FleetDecision]):
         nodes = tuple(state for state in states if state is not None)
         for state in nodes:
             limits = Limits(self.config.plan_every_s, self.config.price_rounds, self.config.solver_threads)
-            self._optimizers.setdefault(state.node, Optimizer(limits))
+            self._optimizers.setdefault(state.node, Optimizer(limits, self._shared))
         return FleetState(nodes) if nodes else None
 
     def decide(self, state: FleetState, policy: HemsPolicy) -> FleetDecision:
@@ -132,7 +143,10 @@ class HemsLoadApp(App[HemsConfig, HemsPolicy, FleetState, FleetDecision]):
         for node in decision.nodes:
             if node.node in self._optimizers:
                 self._optimizers[node.node].adopt(node)
-        faults.append(await _fault_of(self._commands.tell(to_ns(self.links.clock.now_s()))))
+        now_ns = to_ns(self.links.clock.now_s())
+        faults.append(await _fault_of(self._commands.tell(now_ns)))
+        if self._shared is not None:
+            faults.append(await _fault_of(self._shards_alarm.tell(self._shared.fault, now_ns)))
         for fault in faults:
             if fault is not None:
                 raise fault

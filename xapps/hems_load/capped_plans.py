@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -10,19 +10,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xapps.hems_load.caps import Cap
-from xapps.hems_load.fleet_problem import FleetPlan, FleetProblem
+from xapps.hems_load.fleet_problem import Costs, FleetPlan, FleetProblem
 from xapps.hems_load.solver import Effort, WarmStart, coordinate_fleet, solve_fleet
 from xapps.hems_load.solver.coordination import EVENNESS_EUR
 
-__all__ = ["Coordination", "plan_under_caps", "with_rows"]
+__all__ = ["Coordination", "Elsewhere", "joined", "plan_under_caps", "with_rows"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 
+OF_THE_FLEET = ("fleet_price", "miss_kw", "rounds")
+"""What a plan has of all homes together."""
 FEW_HOMES, MOST_MORE = 64, 8
 """Fewer homes than this get more rounds, so many times as many go into it, up to the second."""
+
+
+Elsewhere = Callable[[FleetProblem, Floats, Mapping[str, Any]], FleetPlan | None]
+"""Has all homes planned in other processes under a cap (T,) [kW] on all of them, with options of `coordinate_shards`;
+None where these are not to be had now."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +39,15 @@ class Coordination:
     rounds: int
     may_go_on: Callable[[], bool]
     effort: Effort
+    elsewhere: Elsewhere | None = None
 
 
 def plan_under_caps(
     problem: FleetProblem, caps: Sequence[Cap], warm: WarmStart | None, how: Coordination
-) -> tuple[FleetPlan, WarmStart, Floats]:
+) -> tuple[FleetPlan, WarmStart | None, Floats]:
     """Plans, a start for the next ones, and the price (T,) or (N, T) [EUR/kWh] that each home saw beside its tariff.
+
+    Plans made elsewhere leave no start here: that is None.
 
     `caps`: groups, then all homes. All homes are planned under their own cap first. The homes of a group that then
     imports too much are planned anew at the price so far, within the group's cap and without taking more of any other
@@ -45,10 +55,7 @@ def plan_under_caps(
     homes with another may upset it; the second time round, it leaves those homes as they are.
     """
     *groups, whole = caps
-    if np.isfinite(whole.kw).any():
-        plan, warm = _coordinated(problem, np.asarray(whole.kw), warm, how, whole.fairness)
-    else:
-        plan, warm = solve_fleet(problem, warm, effort=how.effort)
+    plan, warm = _of_all(problem, whole, warm, how)
     price = plan.fleet_price
     for apart in (False, True):
         for group in reversed(groups):
@@ -59,6 +66,19 @@ def plan_under_caps(
                     limit = replace(group, kw=_room_kw(plan, rows, group, caps))
                     plan, price = _hold(problem, (plan, price), own, limit, how)
     return plan, warm, price
+
+
+def _of_all(
+    problem: FleetProblem, whole: Cap, warm: WarmStart | None, how: Coordination
+) -> tuple[FleetPlan, WarmStart | None]:
+    cap_kw = np.asarray(whole.kw)
+    if how.elsewhere is not None:
+        plan = how.elsewhere(problem, cap_kw, _options(problem, how, whole.fairness))
+        if plan is not None:
+            return plan, None
+    if np.isfinite(cap_kw).any():
+        return _coordinated(problem, cap_kw, warm, how, whole.fairness)
+    return solve_fleet(problem, warm, effort=how.effort)
 
 
 def _apart(group: Cap, caps: Sequence[Cap]) -> Bools:
@@ -83,12 +103,13 @@ def _room_kw(plan: FleetPlan, rows: Bools, group: Cap, caps: Sequence[Cap]) -> F
 def _coordinated(
     problem: FleetProblem, cap_kw: Floats, warm: WarmStart | None, how: Coordination, fairness: float
 ) -> tuple[FleetPlan, WarmStart]:
+    return coordinate_fleet(problem, cap_kw, warm, effort=how.effort, **_options(problem, how, fairness))
+
+
+def _options(problem: FleetProblem, how: Coordination, fairness: float) -> dict[str, Any]:
     # Few homes have few plans to mix, and a round of theirs costs next to nothing.
     more = min(max(FEW_HOMES // problem.homes, 1), MOST_MORE)
-    return coordinate_fleet(
-        problem, cap_kw, warm, rounds=how.rounds * more, may_go_on=how.may_go_on, effort=how.effort,
-        evenness_eur=2 * EVENNESS_EUR * fairness,
-    )  # fmt: skip
+    return {"rounds": how.rounds * more, "may_go_on": how.may_go_on, "evenness_eur": 2 * EVENNESS_EUR * fairness}
 
 
 def _hold(
@@ -121,9 +142,31 @@ def with_rows(plan: FleetPlan, rows: Ints, fresh: FleetPlan) -> FleetPlan:
             changed["costs"] = replace(
                 old, **{part.name: _put(getattr(old, part.name), rows, getattr(new, part.name)) for part in fields(old)}
             )
-        elif field.name not in ("fleet_price", "miss_kw", "rounds"):
+        elif field.name not in OF_THE_FLEET:
             changed[field.name] = _put(old, rows, new)
     return replace(plan, **changed)
+
+
+def joined(plans: Sequence[FleetPlan], rows: Sequence[Ints]) -> FleetPlan:
+    """One plan of the homes of all `plans`, which stand in `rows` of it."""
+
+    def together(parts: Sequence[Any]) -> Any:
+        result = np.empty((sum(len(own) for own in rows), *parts[0].shape[1:]), parts[0].dtype)
+        for own, part in zip(rows, parts, strict=True):
+            result[own] = part
+        return result
+
+    first, changed = plans[0], dict[str, Any]()
+    for field in fields(FleetPlan):
+        parts = [getattr(plan, field.name) for plan in plans]
+        if field.name == "relaxed":
+            changed["relaxed"] = {code: together([part[code] for part in parts]) for code in first.relaxed}
+        elif field.name == "costs":
+            names = [part.name for part in fields(first.costs)]
+            changed["costs"] = Costs(**{name: together([getattr(part, name) for part in parts]) for name in names})
+        elif field.name not in OF_THE_FLEET:
+            changed[field.name] = together(parts)
+    return replace(first, **changed)
 
 
 def _put(old: Any, rows: Ints, new: Any) -> Any:

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from ric.bus.bus import RIC_ALARMS, TWIN_DESIRED
-from ric.bus.record import ALARM_EVENT_TYPE, Ack, AckStatus, cloudevents_headers
+from ric.bus.bus import TWIN_DESIRED
+from ric.bus.record import Ack, AckStatus
 from ric.clock import to_ns
 from ric.columns import Table
 from ric.e2sm import grid
 from ric.errors import TwinRicError
 from ric.links import Links
-from ric.pb.twinric.bus.v1 import record_pb2
-from ric.telemetry import trace_id
+from xapps.hems_load.alarms import publish_alarm
 from xapps.hems_load.config import HemsConfig
 from xapps.hems_load.confirmation import Confirmation, Overdue
 from xapps.hems_load.decision import Decision
 
-__all__ = ["APP", "Commands"]
+__all__ = ["Commands", "GRID"]
 
-APP = "hems_load"
 GRID = (grid.NAME, grid.VERSION)
 BY_BUS = ("home_set_point", "appliance_set_point")
 """Kinds that a node told by desired state takes from the bus; community storage stays with E2."""
@@ -121,16 +119,10 @@ class Commands:
 
     async def _alarm(self, node: str, overdue: Overdue, onset_ns: int, now_ns: int) -> None:
         raised = bool(overdue.ids)
-        severity = record_pb2.PERCEIVED_SEVERITY_MINOR if raised else record_pb2.PERCEIVED_SEVERITY_CLEARED
-        details = {"e2_node_id": node, "homes": ", ".join(overdue.ids[:8]), "why": overdue.text} if raised else {}
-        alarm = record_pb2.Alarm(
-            managed_object=f"home_fleet/{node}", application=APP, specific_problem=PROBLEM, identifying_info=node,
-            perceived_severity=severity, event_time_ns=onset_ns, detected_time_ns=now_ns,
-            numbers={"homes": float(len(overdue.ids)), "for_s": overdue.for_s}, details=details, trace_id=trace_id(),
+        details = {"e2_node_id": node, "homes": ", ".join(overdue.ids[:8]), "why": overdue.text}
+        await publish_alarm(
+            self._links, f"home_fleet/{node}", PROBLEM, identifying=node, raised=raised, onset_ns=onset_ns,
+            now_ns=now_ns, numbers={"homes": float(len(overdue.ids)), "for_s": overdue.for_s}, details=details,
         )  # fmt: skip
-        headers = cloudevents_headers(
-            f"/twinric/{APP}", ALARM_EVENT_TYPE, now_ns, trace_id(), identifier=f"{node}-{now_ns}-{severity}"
-        )
-        await self._links.bus.publish(RIC_ALARMS, alarm.managed_object, alarm.SerializeToString(), headers)
         if raised:
             self._links.log.warning(PROBLEM, node=node, homes=len(overdue.ids), why=overdue.text)

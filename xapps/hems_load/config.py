@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from ric.app_spec import AppConfig
 
@@ -32,6 +32,13 @@ class HemsConfig(AppConfig):
     thousand homes under a cap take longer."""
     solver_threads: int = Field(default=2, ge=1, le=256)
     """Threads that share the homes while a plan is made."""
+    shards: int = Field(default=0, ge=0, le=256)
+    """Ray actors among which the homes of each node are dealt out, each with `solver_threads`, with the fleet's price
+    as all that they share; 0 plans in the app's own process. Caps of home groups are settled there in any case."""
+    ray_address: str = Field(default="", max_length=255)
+    """Ray cluster of the shards, host:port or ray://host:port; empty for actors on this machine."""
+    shard_answer_s: float = Field(default=10.0, gt=0, le=600)
+    """A shard without an answer for so long [s] is taken for lost: the last plan holds, and new shards are started."""
     valid_for_s: float = Field(default=300.0, ge=30, le=3_600)
     """Set-points expire after this long [s]; the homes then return to their local control."""
     twin_valid_for_ms: int = Field(default=600_000, ge=1_000, le=86_400_000)
@@ -59,6 +66,13 @@ class HemsConfig(AppConfig):
             if len(nodes) != 1 or "" in nodes:
                 raise ValueError(f"homes of group {name!r:.80} as NODE/HOME, at least one, all of one node")
         return groups
+
+    @field_validator("ray_address")
+    @classmethod
+    def _for_shards(cls, address: str, info: ValidationInfo) -> str:
+        if address and info.data.get("shards") == 0:
+            raise ValueError("empty, or shards of 1 to 256 beside it")
+        return address
 
     def members_at(self, node: str) -> dict[str, tuple[str, ...]]:
         """Patterns of home ids by group, of the groups at `node`."""

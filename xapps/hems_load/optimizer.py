@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +18,7 @@ from xapps.hems_load.decision import Decision, Told
 from xapps.hems_load.explain import Moment
 from xapps.hems_load.fallback import comfort_points
 from xapps.hems_load.fleet_limits import FleetLimits, keep_fleet_limits
-from xapps.hems_load.fleet_problem import RELAXATION_FLOORS, FleetPlan
+from xapps.hems_load.fleet_problem import RELAXATION_FLOORS, FleetPlan, FleetProblem
 from xapps.hems_load.horizon import NS, STEP_S, means_between
 from xapps.hems_load.policy import HemsPolicy
 from xapps.hems_load.problems import Slots, pose_fleet, slots_of
@@ -26,7 +28,7 @@ from xapps.hems_load.solver.regrid import regrid
 from xapps.hems_load.state import State
 from xapps.hems_load.tracking import PlanNow, track
 
-__all__ = ["Limits", "Optimizer"]
+__all__ = ["Limits", "Optimizer", "SharedPlanner"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -56,7 +58,8 @@ class _Standing:
     """The plans in force and what they were made from. Rows of `plan` begin at `start_ns` (N,)."""
 
     plan: FleetPlan
-    warm: WarmStart
+    warm: WarmStart | None
+    """None of a plan that was made in shards."""
     made_ns: int
     start_ns: Ints
     renewable_kw: tuple[Floats, Floats]
@@ -74,6 +77,17 @@ class _Standing:
     slots: Slots
 
 
+class SharedPlanner(Protocol):
+    """Shards of homes in other processes."""
+
+    def plan(self, state: State, problem: FleetProblem, cap_kw: Floats, options: Mapping[str, Any]) -> FleetPlan | None:
+        """Plans of all homes of `state` under `cap_kw` (T,), with options of `coordinate_shards`.
+
+        None where there are no shards now. Raises TwinRicError SOLVE-FAILED where one goes while it plans.
+        """
+        ...
+
+
 class Optimizer:
     """Plans of one node. One `decide` at a time; `follow` and `adopt` may be called meanwhile, from another thread.
 
@@ -81,8 +95,8 @@ class Optimizer:
     What has been told goes on only with decisions that were acted on: `adopt` them.
     """
 
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+    def __init__(self, limits: Limits, shared: SharedPlanner | None = None) -> None:
+        self._limits, self._shared = limits, shared
         self._standing: _Standing | None = None
         self._told = Told()
 
@@ -149,7 +163,8 @@ class Optimizer:
         problem, old = pose_fleet(state, capped[-1].policy), self._standing
         known = _events_noted(old, state, capped)
         caps = tuple(known.at(homes, state.time_s + 3600 * state.edges_h[:-1]) for homes in capped)
-        how = Coordination(self._limits.price_rounds, may_go_on, Effort(threads=self._limits.threads))
+        elsewhere = None if self._shared is None else partial(self._shared.plan, state)
+        how = Coordination(self._limits.price_rounds, may_go_on, Effort(threads=self._limits.threads), elsewhere)
         plan, warm, price = plan_under_caps(problem, caps, _warm_start(old, state), how)
         number = len(state.homes)
         return _Standing(
@@ -176,6 +191,8 @@ class Optimizer:
         missed |= _missed_caps(standing, caps, safe.points.net_kw(state), state)
         missed = {name: value if value > MISS_TOLERANCE_KW else 0.0 for name, value in missed.items()}
         moment = Moment(state, policy, standing.plan, standing.start_ns, now, safe, kept.given_kw, caps)
+        if self._shared is not None:
+            why = replace(why, numbers={**why.numbers, "planned_in_shards": float(standing.warm is None)})
         lines, explainer = told.explainer.lines(moment)
         reason = _reason(why, moment, kept, missed, lines)
         plan = _plan_table(standing, state) if standing.made_ns == state.source_time_ns else None
@@ -224,7 +241,7 @@ def _events_noted(standing: _Standing | None, state: State, capped: Sequence[Cap
 
 def _warm_start(standing: _Standing | None, state: State) -> WarmStart | None:
     """The last solution, as seen from the steps of now; None for other homes."""
-    if standing is None or standing.ids != state.homes.ids:
+    if standing is None or standing.warm is None or standing.ids != state.homes.ids:
         return None
     late_h = (state.source_time_ns - standing.made_ns) / (3600 * NS)
     return regrid(standing.warm, state.steps.edges_h(standing.made_ns), state.edges_h + late_h)

@@ -192,13 +192,15 @@ def _next_price(price: Floats, call: Call, net_kw: Any, cap_kw: Floats, mix: Mix
 class LocalShard:
     """A shard of this process. `warm` is the last solution of the same homes, begun `shift_steps` earlier.
 
-    `teams`: most teams that its homes mix in. The master's work grows faster than all shards' teams do.
+    `teams`: most teams that its homes mix in. The master's work grows faster than all shards' teams do. `homes`: those
+    of the largest shard; all shards or none even their teams inside.
     """
 
     def __init__(
         self, problem: FleetProblem, warm: WarmStart | None = None, *, shift_steps: int = 0, effort: Effort,
-        teams: int = TEAMS,
+        teams: int = TEAMS, homes: int = 0,
     ) -> None:  # fmt: skip
+        self._levels = max(problem.homes, homes) > FEW_TO_LEVEL * teams
         self._problem, self._effort, self._teams = replace(problem, fleet_price=None), effort, teams
         self._start, self._shift = warm, shift_steps
         self._last_push, held = (None, None) if warm is None else (warm.push, warm.held)
@@ -241,7 +243,7 @@ class LocalShard:
         if price is not None:
             self._answer(part, price)
         # The master evens teams; where a team is many homes, these are evened inside it.
-        many = price is None and self._problem.homes > FEW_TO_LEVEL * self._teams and self._mixture is not None
+        many = price is None and self._levels and self._mixture is not None
         if many and self._mixture is not None:
             self._mixture = self._gifts.levelled(self._mixture, self._shares)
         return self._answers(few=many)

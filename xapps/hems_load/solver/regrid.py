@@ -9,11 +9,17 @@ from numpy.typing import NDArray
 
 from xapps.hems_load.solver.fleet import WarmStart
 
-__all__ = ["regrid"]
+__all__ = ["regrid", "steps_of"]
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
 Ints = NDArray[np.int64]
+
+
+def steps_of(old_h: Floats, new_h: Floats) -> Ints:
+    """(T,) the step between `old_h` (T + 1,) in which the middle of each one between `new_h` (T + 1,) lies."""
+    middle = (new_h[:-1] + new_h[1:]) / 2
+    return np.clip(np.searchsorted(old_h, middle, side="right") - 1, 0, old_h.size - 2)
 
 
 def regrid(warm: WarmStart, old_h: Floats, new_h: Floats) -> WarmStart:
@@ -22,10 +28,8 @@ def regrid(warm: WarmStart, old_h: Floats, new_h: Floats) -> WarmStart:
     Prices, multipliers and powers are those of the old step in which a new one's middle lies; states, which belong to
     the ends of steps, lie in between. Beyond the old horizon its last step is held.
     """
-    middle, ends = (new_h[:-1] + new_h[1:]) / 2, np.clip(new_h[1:], old_h[0], old_h[-1])
-    last = old_h.size - 2
-    of = np.clip(np.searchsorted(old_h, middle, side="right") - 1, 0, last)
-    after = np.clip(np.searchsorted(old_h, ends) - 1, 0, last)
+    of, ends = steps_of(old_h, new_h), np.clip(new_h[1:], old_h[0], old_h[-1])
+    after = np.clip(np.searchsorted(old_h, ends) - 1, 0, old_h.size - 2)
     share = ((ends - old_h[after]) / (old_h[after + 1] - old_h[after])).astype(np.float32)
     longer = (np.diff(new_h) / np.diff(old_h)[of]).astype(np.float32)
     groups = {
