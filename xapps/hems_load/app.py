@@ -60,7 +60,8 @@ class HemsLoadApp(App[HemsConfig, HemsPolicy, FleetState, FleetDecision]):
         self._shards_alarm = StandingAlarm(runtime.links, f"{APP}/shards", "plans are not made in shards")
         self._due: set[str] = set()
         self._published_ns: dict[tuple[str, str], int] = {}
-        self._decided: dict[str, Decision] = {}
+        self._decided: dict[str, tuple[Decision, int]] = {}
+        """By node what was decided last, and the version of the policies then."""
         self._unpublished: dict[tuple[str, str], Table] = {}
         self._unanswered: dict[str, TwinState] = {}
 
@@ -122,7 +123,7 @@ class HemsLoadApp(App[HemsConfig, HemsPolicy, FleetState, FleetDecision]):
         for state in nodes:
             limits = Limits(self.config.plan_every_s, self.config.price_rounds, self.config.solver_threads)
             self._optimizers.setdefault(state.node, Optimizer(limits, self._shared))
-        return FleetState(nodes) if nodes else None
+        return FleetState(nodes, self.runtime.policies.version) if nodes else None
 
     def decide(self, state: FleetState, policy: HemsPolicy) -> FleetDecision:
         """Set-points from the plans in force, or from new ones where they are due."""
@@ -138,6 +139,7 @@ class HemsLoadApp(App[HemsConfig, HemsPolicy, FleetState, FleetDecision]):
         """Publish the twins, tell every node, answer the storage schedules. Raises the first fault, when all is done:
         homes must have their set-points while the bus is away, and one node's refusal is not the others' affair.
         """
+        self._note(decision)
         faults = [await _fault_of(self._publish(decision))]
         faults += await asyncio.gather(*(self._control(node) for node in decision.nodes))
         for node in decision.nodes:
@@ -190,24 +192,31 @@ class HemsLoadApp(App[HemsConfig, HemsPolicy, FleetState, FleetDecision]):
             *(Scope(e2_node_id=n, home_group=g) for n, memory in self._memories.items() for g in memory.groups),
         )
 
-    def policy_outcome(self, policy: HemsPolicy, decision: FleetDecision) -> PolicyOutcome:
-        """Enforced unless the policy limits what homes do together and those of a node miss it, now or as planned."""
+    def policy_outcome(self, policy: HemsPolicy, decision: FleetDecision) -> PolicyOutcome | None:
+        """Enforced unless the policy limits what homes do together and those of a node miss it, now or as planned; None
+        while a node in its scope has not been decided under the policies of today, and none is known to miss it.
+        """
         reach = reach_of(policy)
         asks = {
             cap_key(reach.home_group): policy.import_cap_kw is not None or policy.dr_event is not None,
             "ramp": policy.ramp_limit_kw_per_min is not None,
             "reserve": policy.reserve_kw > 0,
         }
-        # Nodes report when they like: one that is not in this cycle stands as it was decided last, until it is stale.
+        own = [of for name, of in sorted(self._decided.items()) if self._is_about(reach, name)]
+        if not own:
+            return PolicyOutcome(False, "OTHER_REASON", "no node in its scope reports")
+        nodes = [node for node, policies in own if policies == decision.policies]
+        texts = [text for node in nodes for name, asked in asks.items() if asked and (text := _missed(node, name))]
+        if texts:
+            return PolicyOutcome(False, "OTHER_REASON", "; ".join(texts))
+        return PolicyOutcome(True) if len(nodes) == len(own) else None
+
+    def _note(self, decision: FleetDecision) -> None:
+        """Nodes report when they like: one not in this cycle stands as it was decided last, until it is stale."""
         silent_s = max(self.config.stale_after_s, 2e-3 * self.config.report_period_ms)
         oldest_ns = decision.source_time_ns - to_ns(silent_s)
-        decided = self._decided | {node.node: node for node in decision.nodes}
-        self._decided = {name: node for name, node in decided.items() if node.source_time_ns >= oldest_ns}
-        nodes = [node for name, node in sorted(self._decided.items()) if self._is_about(reach, name)]
-        if not nodes:
-            return PolicyOutcome(False, "OTHER_REASON", "no node in its scope reports")
-        texts = [text for node in nodes for name, asked in asks.items() if asked and (text := _missed(node, name))]
-        return PolicyOutcome(False, "OTHER_REASON", "; ".join(texts)) if texts else PolicyOutcome(True)
+        decided = self._decided | {node.node: (node, decision.policies) for node in decision.nodes}
+        self._decided = {name: of for name, of in decided.items() if of[0].source_time_ns >= oldest_ns}
 
     def _is_about(self, reach: Scope, node: str) -> bool:
         if reach.home_group and reach.home_group not in self._memories[node].groups:

@@ -25,6 +25,8 @@ class FleetState:
     """States of the nodes with something new."""
 
     nodes: tuple[State, ...]
+    policies: int = 0
+    """Version of the policies that hold."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +36,11 @@ class FleetDecision:
     nodes: tuple[Decision, ...]
     reason: Reason
     source_time_ns: int
+    policies: int = 0
+    """Version of the policies that it was made under."""
 
     @classmethod
-    def of(cls, nodes: tuple[Decision, ...]) -> FleetDecision:
+    def of(cls, nodes: tuple[Decision, ...], policies: int = 0) -> FleetDecision:
         """Node decisions under one reason: that of the first node, with the others' numbers beside it by node id."""
         numbers: dict[str, float] = {}
         details: dict[str, str] = {}
@@ -50,7 +54,7 @@ class FleetDecision:
             }
         missed = [node.reason.code for node in nodes if node.reason.code == "CAP_MISSED"]
         code = missed[0] if missed else nodes[0].reason.code
-        return cls(nodes, Reason(code, numbers, details), max(node.source_time_ns for node in nodes))
+        return cls(nodes, Reason(code, numbers, details), max(node.source_time_ns for node in nodes), policies)
 
 
 def decide_fleet(
@@ -73,7 +77,7 @@ def decide_fleet(
             decisions.append(kept or hold_comfort(node, own, why))
     if len(faults) == len(state.nodes):
         raise faults[0]
-    return FleetDecision.of(tuple(decisions))
+    return FleetDecision.of(tuple(decisions), state.policies)
 
 
 def fall_back_fleet(
@@ -87,7 +91,7 @@ def fall_back_fleet(
         if optimizer is not None and reason.code in KEEPS_PLAN:
             kept = optimizer.follow(node, own, reason, groups_in_scope(policy, node))
         decisions.append(kept or hold_comfort(node, own, reason))
-    return FleetDecision.of(tuple(decisions))
+    return FleetDecision.of(tuple(decisions), state.policies)
 
 
 def in_scope(policy: HemsPolicy, node: State) -> HemsPolicy:

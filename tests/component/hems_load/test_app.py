@@ -1,7 +1,9 @@
 """The app in its real runtime, on a memory bus and simulated time, with the simulator's homes as its E2 peer."""
 
 import asyncio
+import threading
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,6 +26,7 @@ from xapps.hems_load.app import HemsLoadApp
 from xapps.hems_load.config import HemsConfig
 from xapps.hems_load.decision import Decision
 from xapps.hems_load.fleet import FleetDecision
+from xapps.hems_load.optimizer import Optimizer
 from xapps.hems_load.policy import HemsPolicy
 from xapps.hems_load.state import NodeMemory
 
@@ -331,11 +334,53 @@ async def test_app_policy_status_of_a_node_stands_while_other_nodes_decide():
         app, policy = runtime.app, HemsPolicy(e2_node_id=NODE, import_cap_kw=5.0)
         app._memories["other"] = NodeMemory()
         mine, theirs = (decision_of(node, missed) for node, missed in ((NODE, 2.0), ("other", 0.0)))
-        assert app.policy_outcome(policy, mine).text == f"{NODE}: import beyond the limit by 2.0 kW, now or as planned"
-        assert not app.policy_outcome(policy, theirs).enforced
-        assert app.policy_outcome(HemsPolicy(e2_node_id="other", import_cap_kw=5.0), theirs).enforced
-        assert app.policy_outcome(policy, decision_of(NODE, 0.0)).enforced
-        assert "no decision under the policy, SOLVE_FAILED" in app.policy_outcome(policy, decision_of(NODE, None)).text
+        assert outcome(app, policy, mine).text == f"{NODE}: import beyond the limit by 2.0 kW, now or as planned"
+        assert not outcome(app, policy, theirs).enforced
+        assert outcome(app, HemsPolicy(e2_node_id="other", import_cap_kw=5.0), theirs).enforced
+        assert outcome(app, policy, decision_of(NODE, 0.0)).enforced
+        assert "no decision under the policy, SOLVE_FAILED" in outcome(app, policy, decision_of(NODE, None)).text
+
+
+async def test_app_what_a_late_decision_would_have_told_is_told_by_what_is_done_instead(monkeypatch):
+    released, decide = threading.Event(), Optimizer.decide
+
+    def slow(self, *arguments):
+        made = decide(self, *arguments)
+        released.wait(10)
+        return made
+
+    async with running() as (runtime, peer, bus, clock):
+        await cycle(runtime, peer, clock, 1)
+        runtime.config = runtime.config.model_copy(update={"enforce_budget": True})
+        runtime.spec = replace(runtime.spec, budget_ms=400.0)
+        runtime.policies.put("p", 1, {"export_allowed": False}, None)
+        with monkeypatch.context() as patch:
+            patch.setattr(Optimizer, "decide", slow)
+            await cycle(runtime, peer, clock, 2)
+        late = decisions(bus)[-1]
+        assert (late.reason_code, late.safe_action) == ("LATE", True)
+        assert [line for name, line in late.details.items() if name.endswith("/generation")]
+        released.set()
+        await runtime._deciding
+        runtime.config = runtime.config.model_copy(update={"enforce_budget": False})
+        await cycle(runtime, peer, clock, 3)
+        then = decisions(bus)[-1]
+        assert then.reason_code == "FOLLOW_PLAN", "the plan that came too late is in force"
+        told = {name: line.split(" ")[0] for name, line in late.details.items()}
+        assert not {name for name, line in then.details.items() if told.get(name) == line.split(" ")[0]}
+
+
+async def test_app_policy_is_judged_once_all_nodes_in_its_scope_were_decided_under_it():
+    async with running() as (runtime, peer, _, clock):
+        await cycle(runtime, peer, clock, 1)
+        app, policy = runtime.app, HemsPolicy(import_cap_kw=5.0)
+        app._memories["other"] = NodeMemory()
+        assert outcome(app, policy, decision_of("other", 0.0)).enforced
+        assert outcome(app, policy, decision_of("other", 0.0, policies=1)) is None
+        missed = outcome(app, policy, decision_of("other", 3.0, policies=1))
+        assert missed.text == "other: import beyond the limit by 3.0 kW, now or as planned"
+        assert outcome(app, policy, decision_of("other", 0.0, policies=1)) is None
+        assert outcome(app, policy, decision_of(NODE, 0.0, policies=1)).enforced
 
 
 async def test_app_policy_for_a_node_that_does_not_report_is_not_enforced():
@@ -344,15 +389,21 @@ async def test_app_policy_for_a_node_that_does_not_report_is_not_enforced():
         app, policy = runtime.app, HemsPolicy(e2_node_id=NODE, import_cap_kw=5.0)
         app._memories["other"] = NodeMemory()  # as a forecast makes one
         for scoped in (HemsPolicy(e2_node_id="other", import_cap_kw=5.0), HemsPolicy(e2_node_id="other")):
-            outcome = app.policy_outcome(scoped, decision_of(NODE, 0.0))
-            assert (outcome.enforced, outcome.text) == (False, "no node in its scope reports")
-        assert app.policy_outcome(policy, decision_of("other", 0.0, after_s=180)).enforced
-        assert not app.policy_outcome(policy, decision_of("other", 0.0, after_s=181)).enforced
+            told = outcome(app, scoped, decision_of(NODE, 0.0))
+            assert (told.enforced, told.text) == (False, "no node in its scope reports")
+        assert outcome(app, policy, decision_of("other", 0.0, after_s=180)).enforced
+        assert not outcome(app, policy, decision_of("other", 0.0, after_s=181)).enforced
 
 
-def decision_of(node, missed_kw, *, after_s=0):
+def outcome(app, policy, decision):
+    """What becomes of the policy with a decision that has been acted on."""
+    app._note(decision)
+    return app.policy_outcome(policy, decision)
+
+
+def decision_of(node, missed_kw, *, after_s=0, policies=0):
     """A fleet decision of one node that misses its cap by so much; None for a safe action."""
     table, time_ns = Table("home_set_point", (), {}, to_ns(START_S)), to_ns(START_S + after_s)
     missed = {} if missed_kw is None else {"cap": missed_kw}
     made = Decision(node, time_ns, table, None, None, Reason("SOLVE_FAILED"), missed)
-    return FleetDecision.of((made,))
+    return FleetDecision.of((made,), policies)

@@ -46,6 +46,10 @@ class Doubler(App[AppConfig, Policy, Table, Decision]):
         super().__init__(config, runtime)
         self.table = None
         self.acted = []
+        self.is_closed = False
+
+    async def close(self):
+        self.is_closed = True
 
     async def connect(self):
         await self.runtime.follow_twins((TWIN_REPORTED,), self.on_twin)
@@ -219,11 +223,14 @@ async def test_runtime_told_to_stop_before_its_peer_is_up_stops():
     bench.runtime.stop()
     await asyncio.wait_for(task, 5)
     assert not bench.runtime.ready.is_set()
+    assert bench.app.is_closed
 
 
-async def test_runtime_fault_of_connect_reaches_the_caller():
+async def test_runtime_fault_of_connect_reaches_the_caller_and_the_app_is_closed():
+    bench = Bench(Unusable)
     with pytest.raises(TwinRicError, match="CONFIG-MISSING peer"):
-        await asyncio.wait_for(Bench(Unusable).runtime.run(), 5)
+        await asyncio.wait_for(bench.runtime.run(), 5)
+    assert bench.app.is_closed
 
 
 async def test_runtime_on_a_source_clock_takes_records_of_another_year_as_fresh():
