@@ -139,7 +139,7 @@ def recorded_loads(path: Path) -> dict[str, Floats]:
     """
     import pandas as pd
 
-    frame = pd.read_csv(path, usecols=["run", "ue", "traffic_class", "sample", "dl_mbps"])
+    frame = pd.read_csv(path, usecols=["run", "ue", "traffic_class", "sample", "dl_mbps"], dtype={"traffic_class": str})
     generator = np.random.default_rng(7)
     out = {}
     for name, kind in CLASS_OF.items():

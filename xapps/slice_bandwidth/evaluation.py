@@ -35,7 +35,7 @@ TUNING_SEEDS = (61_001, 61_002)
 """Traffic that rules are tuned on."""
 VALIDATION_SEEDS = (71_001, 71_002, 71_003, 71_004)
 """Traffic that picks the checkpoint."""
-HELD_OUT_SEEDS = (90_001, 90_002, 90_003, 90_004, 90_005, 90_006, 90_007, 90_008, 90_009, 90_010)
+HELD_OUT_SEEDS = tuple(range(90_001, 90_031))
 """Traffic that nothing was fitted to."""
 SUITES: Mapping[str, Mapping[str, Any]] = {
     "default_policy": {"random_policies": False, "period_s": 0.1},
