@@ -35,7 +35,7 @@ class HemsConfig(AppConfig):
     shards: int = Field(default=0, ge=0, le=256)
     """Ray actors among which the homes of each node are dealt out, each with `solver_threads`, with the fleet's price
     as all that they share; 0 plans in the app's own process. Caps of home groups are settled there in any case."""
-    ray_address: str = Field(default="", max_length=255)
+    ray_address: str = Field(default="", max_length=255, pattern=r"^((ray://)?[^\s:/]+:[0-9]{1,5})?$")
     """Ray cluster of the shards, host:port or ray://host:port; empty for actors on this machine."""
     shard_answer_s: float = Field(default=10.0, gt=0, le=600)
     """A shard without an answer for so long [s] is taken for lost: the last plan holds, and new shards are started."""

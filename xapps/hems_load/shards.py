@@ -7,6 +7,7 @@ does not grow with its homes: prices, the teams' sums and their weights.
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -30,6 +31,8 @@ Floats = NDArray[np.float64]
 
 START_S = 120.0
 """An actor may take so long to start [s]: on a new machine it compiles the solver."""
+REACH_S = 5.0
+"""A cluster's first machine must be reached within this long [s]."""
 RAY_SETTINGS = {"RAY_gcs_rpc_server_reconnect_timeout_s": "1000000000", "RAY_USAGE_STATS_ENABLED": "0"}
 """Without the first one, Ray ends the process that uses it a minute after its head node has gone."""
 
@@ -38,7 +41,7 @@ class LostShardError(TwinRicError):
     """A shard answers no more: its actor, its machine or Ray is gone, or it takes too long."""
 
     def __init__(self, method: str, why: str) -> None:
-        remedy = f"Its actor is gone ({why}); pose the homes anew in another one."
+        remedy = f"Its actor is gone or has not come up ({why}); pose the homes anew in another one."
         super().__init__("SOLVE-FAILED", "shard", method, "a shard that answers", remedy)
 
 
@@ -182,6 +185,7 @@ class RayShards:
         self._answer_s, self._joined = answer_s, not ray.is_initialized()
         try:
             if self._joined:
+                _reach(address)
                 own = {} if address else {"num_cpus": number * effort.threads, "include_dashboard": False}
                 ray.init(address or "local", log_to_driver=False, configure_logging=False, **own)
             kind = ray.remote(_Hosts).options(num_cpus=effort.threads)
@@ -210,6 +214,13 @@ class RayShards:
             else:
                 for actor in self.actors:
                     ray.kill(actor)
+
+
+def _reach(address: str) -> None:
+    """Raises OSError where nobody listens at `address`, for which Ray itself would wait for ever."""
+    if address:
+        host, _, port = address.removeprefix("ray://").rpartition(":")
+        socket.create_connection((host, int(port)), REACH_S).close()
 
 
 class SharedFleet:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -16,7 +19,7 @@ from ric.errors import TwinRicError
 from xapps.hems_load.capped_plans import joined
 from xapps.hems_load.config import HemsConfig
 from xapps.hems_load.fleet_problem import FleetPlan, FleetProblem
-from xapps.hems_load.shards import LostShardError, RayShards, SharedFleet
+from xapps.hems_load.shards import START_S, LostShardError, RayShards, SharedFleet
 from xapps.hems_load.solver import Effort
 from xapps.hems_load.state import State
 
@@ -40,6 +43,30 @@ def shared_plans_of(config: HemsConfig) -> SharedPlans | None:
     )
 
 
+class _Worker:
+    """One thread that does what it is given in turn. A Ray of this machine ends with the thread that has started it, so
+    it lasts; a Ray that does not answer must not keep the process from ending, so it is a daemon, as no pool's is.
+    """
+
+    def __init__(self) -> None:
+        self._tasks: SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = SimpleQueue()
+        Thread(target=self._run, name="shards", daemon=True).start()
+
+    def submit(self, work: Callable[[], Any]) -> Future[Any]:
+        """Have `work` done; what it comes to."""
+        future: Future[Any] = Future()
+        self._tasks.put((future, work))
+        return future
+
+    def _run(self) -> None:
+        while True:
+            future, work = self._tasks.get()
+            try:
+                future.set_result(work())
+            except Exception as error:  # noqa: BLE001 - whoever asked for it is told
+                future.set_exception(error)
+
+
 class SharedPlans:
     """Plans from `RayShards`. Where they are lost there are no plans from here until new ones stand.
 
@@ -48,8 +75,7 @@ class SharedPlans:
 
     def __init__(self, start: Callable[[], RayShards]) -> None:
         self._start = start
-        # One thread that lasts: a Ray of this machine ends with the thread that has started it.
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="shards")
+        self._worker = _Worker()
         self._shards: RayShards | None = None
         self._starting: Future[RayShards] | None = None
         self._fleets: dict[str, tuple[tuple[str, ...], str, SharedFleet]] = {}
@@ -61,9 +87,9 @@ class SharedPlans:
     def start(self) -> None:
         """Wait for the shards to come up; where they do not, `fault` says why."""
         self._starting = self._worker.submit(self._start)
-        with suppress(LostShardError):
-            self._starting.result()
-        self._ready()
+        with suppress(LostShardError, TimeoutError):
+            self._starting.result(START_S)
+        self.fault = "" if self._ready() else self.fault or "they are not up yet"
 
     def _ready(self) -> RayShards | None:
         """The shards; None while there are none, and then new ones are on their way."""
@@ -113,7 +139,7 @@ class SharedPlans:
         """End what is left and start anew; both take a while."""
         self._shards, self._fleets, self.fault = None, {}, fault
         if not self._is_closed:
-            self._starting = self._worker.submit(self._start_after, shards)
+            self._starting = self._worker.submit(partial(self._start_after, shards))
 
     def _start_after(self, lost: RayShards) -> RayShards:
         lost.close()
@@ -123,7 +149,6 @@ class SharedPlans:
         """End the shards; plans are not to be had from here afterwards."""
         self._is_closed = True
         ended = self._worker.submit(self._end)
-        self._worker.shutdown(wait=False)
         with suppress(TimeoutError):
             ended.result(CLOSE_S)
 

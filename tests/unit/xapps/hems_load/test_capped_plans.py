@@ -1,16 +1,16 @@
 """Plans under a cap on all homes and caps on groups: every cap is kept, and nobody outside a group pays for it."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 
-from xapps.hems_load.capped_plans import Coordination, plan_under_caps, with_rows
+from xapps.hems_load.capped_plans import Coordination, joined, plan_under_caps, with_rows
 from xapps.hems_load.caps import Cap
 from xapps.hems_load.horizon import Steps
 from xapps.hems_load.policy import HemsPolicy
 from xapps.hems_load.problems import pose_fleet
-from xapps.hems_load.solver import Effort, solve_fleet
+from xapps.hems_load.solver import Effort, coordinate_fleet, solve_fleet
 
 HOMES, T = 12, 48
 EFFORT = Effort(threads=1)
@@ -46,6 +46,37 @@ def test_plan_without_binding_caps_is_the_free_one(problem, free):
     plan, _, price = plan_under_caps(problem, [cap("left", LEFT, 1e3), cap("", ALL, np.inf)], None, HOW)
     np.testing.assert_array_equal(plan.net_kw, free.net_kw)
     assert not price.any()
+
+
+def test_plans_made_elsewhere_keep_the_caps_of_groups_too(problem):
+    def elsewhere(whole, cap_kw, options):
+        return coordinate_fleet(whole, cap_kw, effort=EFFORT, **options)[0]
+
+    caps = [cap("left", LEFT, 20.0), cap("", ALL, 45.0)]
+    here, warm, _ = plan_under_caps(problem, caps, None, HOW)
+    there, none, price = plan_under_caps(problem, caps, None, replace(HOW, elsewhere=elsewhere))
+    np.testing.assert_array_equal(there.net_kw, here.net_kw)
+    assert group_peak(there, LEFT) <= 20 * 1.001
+    assert price[LEFT].max() > price[~LEFT].max()
+    assert warm is not None
+    assert none is None
+    alone, again, _ = plan_under_caps(problem, caps, None, replace(HOW, elsewhere=lambda *_: None))
+    np.testing.assert_array_equal(alone.net_kw, here.net_kw)
+    assert again is not None
+
+
+def test_plans_of_parts_joined_are_the_plan_of_all_homes_in_their_places(problem, free):
+    rows = [np.arange(first, HOMES, 3) for first in range(3)]
+    parts = [solve_fleet(problem.take(own), effort=EFFORT)[0] for own in rows]
+    whole = joined(parts, rows)
+    for own, part in zip(rows, parts, strict=True):
+        np.testing.assert_array_equal(whole.net_kw[own], part.net_kw)
+        np.testing.assert_array_equal(whole.costs.energy[own], part.costs.energy)
+        np.testing.assert_array_equal(whole.relaxed["EV_TARGET_RELAXED"][own], part.relaxed["EV_TARGET_RELAXED"])
+    for field in fields(whole):
+        if isinstance(getattr(free, field.name), np.ndarray):
+            assert getattr(whole, field.name).shape == getattr(free, field.name).shape
+    np.testing.assert_allclose(whole.costs.total, free.costs.total, atol=EFFORT.gap_eur)
 
 
 def test_group_keeps_its_cap_and_the_others_their_plans(problem, free):
