@@ -43,7 +43,7 @@ class HemsConfig(AppConfig):
     """Set-points expire after this long [s]; the homes then return to their local control."""
     twin_valid_for_ms: int = Field(default=600_000, ge=1_000, le=86_400_000)
     """Readers drop reported twins older than this [ms]."""
-    coordination_ms: float = Field(default=900.0, gt=0, le=10_000)
+    coordination_ms: float = Field(default=1_000.0, gt=0, le=10_000)
     """A round of price coordination begins only where one as long as the last would end within this long [ms] of the
     cycle's begin; the answers so far are then mixed and settled."""
     desired_by_bus: tuple[str, ...] = ()

@@ -54,7 +54,7 @@ NEARNESS = 0.01
 that all see the same cheap quarter of an hour share it."""
 NEARNESS_GIVING = 0.3
 """The same on the occasions for which homes give: it keeps the answer even."""
-PUSH_LOOSER, PUSH_KEPT_LOOSER = 3.3, 2.0
+PUSH_LOOSER, PUSH_KEPT_LOOSER = 10.0, 2.0
 """Times as large a duality gap as that of plans is enough for the push, and for the iterate kept of it [1]."""
 FEW_TO_LEVEL = 4
 """Homes of a team beyond which they are evened inside it; with fewer it costs more than it gives."""
