@@ -1,5 +1,7 @@
 """Homes told by desired state: the same run as over E2, and each node takes one way only."""
 
+from contextlib import asynccontextmanager
+
 import pytest
 
 from e2sim.desired_agent import DesiredAgent
@@ -57,29 +59,63 @@ def set_points(network, battery_kw=1.0):
     return node, Table("home_set_point", fleet.ids, values, to_ns(network.now_s))
 
 
-async def test_node_told_by_the_bus_refuses_e2_and_takes_nothing_unanswered(tmp_path):
+class Bus:
+    """A bus in memory on simulated time with an app that desires home set-points of one node."""
+
+    def __init__(self, network, node):
+        self._network, self._node = network, node
+        self.clock, self.bus = SimClock(network.now_s), MemoryBus()
+        self._app = self.twins("hems_load/1")
+
+    def twins(self, producer):
+        return Twins(self.bus, self.clock, Metrics("test"), producer)
+
+    async def desire(self, table, valid_for_ms=300_000, node=None):
+        twin_id = f"home_set_point/{node or self._node.e2_node_id}"
+        return await self._app.publish(TWIN_DESIRED, twin_id, table.kind, table, valid_for_ms)
+
+    @asynccontextmanager
+    async def agent(self):
+        """The simulator's agent, from here to the block's end."""
+        agent = DesiredAgent(self._network, self.twins("e2sim/desired"))
+        await agent.start()
+        yield agent
+        await agent.stop()
+
+    async def answers(self):
+        """What `twin.ack` holds once all has been taken in."""
+        for _ in range(50):
+            await self.clock.sleep_until(0)
+        return [decode_ack(message.value) for message in self.bus._retained[TWIN_ACK]]
+
+
+@asynccontextmanager
+async def bus_of(network, node):
+    made = Bus(network, node)
+    await made.bus.start()
+    yield made
+    await made.bus.stop()
+
+
+def wanted(node):
+    """Battery power that each home was told last."""
+    return node.parts.residential.fleet._wanted[:, 0]
+
+
+async def test_node_told_by_the_bus_refuses_e2_and_takes_nothing_unanswered():
     network = Network(scenario(by_bus=True))
     node, table = set_points(network)
-    clock, bus = SimClock(network.now_s), MemoryBus()
-    await bus.start()
-    app = Twins(bus, clock, Metrics("test"), "hems_load/1")
-    first = await app.publish(TWIN_DESIRED, f"home_set_point/{node.e2_node_id}", table.kind, table, 300_000)
-    agent = DesiredAgent(network, Twins(bus, clock, Metrics("test"), "e2sim/desired"))
-    await agent.start()
-    endless = await app.publish(TWIN_DESIRED, f"home_set_point/{node.e2_node_id}", table.kind, table)
-    beyond = await app.publish(
-        TWIN_DESIRED, f"home_set_point/{node.e2_node_id}", table.kind, set_points(network, 99.0)[1], 300_000
-    )
-    for _ in range(50):
-        await clock.sleep_until(0)
-    answers = {ack.revision: ack for ack in (decode_ack(m.value) for m in bus._retained[TWIN_ACK])}
-    await agent.stop()
-    await bus.stop()
+    async with bus_of(network, node) as bus:
+        first = await bus.desire(table)
+        async with bus.agent():
+            endless = await bus.desire(table, 0)
+            beyond = await bus.desire(set_points(network, 99.0)[1])
+            answers = {ack.revision: ack for ack in await bus.answers()}
     assert answers[first.revision].status is AckStatus.ACCEPTED
     assert "valid_for_ms" in answers[endless.revision].reason
     assert answers[beyond.revision].status is AckStatus.REJECTED
     assert "battery_kw" in answers[beyond.revision].reason
-    assert node.parts.residential.fleet._wanted[:, 0].max() == 1.0
+    assert wanted(node).max() == 1.0
     header, message = grid.encode_control(grid.GridControl(table, to_ns(network.now_s + 60), "TEST"))
     with pytest.raises(TwinRicError, match=r"twin\.desired"):
         await GridFunction(node, network.now_s).control(header, message)
@@ -88,60 +124,36 @@ async def test_node_told_by_the_bus_refuses_e2_and_takes_nothing_unanswered(tmp_
 async def test_node_told_over_e2_rejects_desired_state():
     network = Network(scenario(by_bus=False))
     node, table = set_points(network)
-    clock, bus = SimClock(network.now_s), MemoryBus()
-    await bus.start()
-    agent = DesiredAgent(network, Twins(bus, clock, Metrics("test"), "e2sim/desired"))
-    await agent.start()
-    app = Twins(bus, clock, Metrics("test"), "hems_load/1")
-    await app.publish(TWIN_DESIRED, f"home_set_point/{node.e2_node_id}", table.kind, table, 300_000)
-    for _ in range(50):
-        await clock.sleep_until(0)
-    (answer,) = [decode_ack(message.value) for message in bus._retained[TWIN_ACK]]
-    await agent.stop()
-    await bus.stop()
+    async with bus_of(network, node) as bus, bus.agent():
+        await bus.desire(table)
+        (answer,) = await bus.answers()
     assert answer.status is AckStatus.REJECTED
     assert "obeys E2" in answer.reason
-    assert not node.parts.residential.fleet._wanted[:, 0].any()
+    assert not wanted(node).any()
 
 
 async def test_desired_state_of_an_earlier_run_of_the_same_days_is_not_put_in_force():
     network = Network(scenario(by_bus=True))
     node, table = set_points(network)
-    clock, bus = SimClock(network.now_s), MemoryBus()
-    await bus.start()
-    app = Twins(bus, clock, Metrics("test"), "hems_load/1")
-    ahead = Table(table.kind, table.ids, table.columns, to_ns(network.now_s + 600))
-    await app.publish(TWIN_DESIRED, f"home_set_point/{node.e2_node_id}", table.kind, ahead, 300_000)
-    agent = DesiredAgent(network, Twins(bus, clock, Metrics("test"), "e2sim/desired"))
-    await agent.start()
-    assert not agent.busy
-    assert not node.parts.residential.fleet._wanted[:, 0].any()
-    await app.publish(TWIN_DESIRED, f"home_set_point/{node.e2_node_id}", table.kind, table, 300_000)
-    for _ in range(50):
-        await clock.sleep_until(0)
-    (answer,) = [decode_ack(message.value) for message in bus._retained[TWIN_ACK]]
-    await agent.stop()
-    await bus.stop()
+    async with bus_of(network, node) as bus:
+        await bus.desire(Table(table.kind, table.ids, table.columns, to_ns(network.now_s + 600)))
+        async with bus.agent() as agent:
+            assert not agent.busy
+            assert not wanted(node).any()
+            await bus.desire(table)
+            (answer,) = await bus.answers()
     assert (answer.revision, answer.status) == (2, AckStatus.ACCEPTED)
-    assert node.parts.residential.fleet._wanted[:, 0].max() == 1.0
+    assert wanted(node).max() == 1.0
 
 
 async def test_desired_state_that_comes_too_late_is_answered_as_expired_and_not_put_in_force():
     network = Network(scenario(by_bus=True))
     node, table = set_points(network)
-    clock, bus = SimClock(network.now_s), MemoryBus()
-    await bus.start()
-    agent = DesiredAgent(network, Twins(bus, clock, Metrics("test"), "e2sim/desired"))
-    await agent.start()
-    await clock.advance_to(network.now_s + 301)
-    app = Twins(bus, clock, Metrics("test"), "hems_load/1")
-    await app.publish(TWIN_DESIRED, f"home_set_point/{node.e2_node_id}", table.kind, table, 300_000)
-    await app.publish(TWIN_DESIRED, "home_set_point/00101-e2000009", table.kind, table, 300_000)
-    for _ in range(50):
-        await clock.sleep_until(0)
-    (answer,) = [decode_ack(message.value) for message in bus._retained[TWIN_ACK]]
-    await agent.stop()
-    await bus.stop()
+    async with bus_of(network, node) as bus, bus.agent():
+        await bus.clock.advance_to(network.now_s + 301)
+        await bus.desire(table)
+        await bus.desire(table, node="00101-e2000009")
+        (answer,) = await bus.answers()
     assert (answer.status, answer.twin_id) == (AckStatus.EXPIRED, f"home_set_point/{node.e2_node_id}")
     assert "300000 ms" in answer.reason
-    assert not node.parts.residential.fleet._wanted[:, 0].any()
+    assert not wanted(node).any()
