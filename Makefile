@@ -53,7 +53,7 @@ kafka: setup ## start a one-node Apache Kafka on port 9092 (Ctrl-C stops it)
 csar: setup ## build the rApp packages into dist/
 	$(BIN)/python tools/csar.py
 
-BENCHMARKS := a1_rest bus conflict_check demo e2_loop e2_scale e2_throughput e3_loop fault_detection fuzz hems_fleet hems_fleet_cap hems_shards hems_year microgrid_guard slice_decision slice_env slice_fault slice_rl
+BENCHMARKS := a1_rest bus conflict_check demo e2_loop e2_scale e2_throughput e3_loop fault_detection fuzz hems_fleet hems_fleet_cap hems_shards hems_year microgrid_guard slice_budgets slice_decision slice_env slice_fault slice_rl
 
 bench: setup ## run the benchmarks; results in benchmarks/results/, page by `make docs`
 	for name in $(BENCHMARKS); do \

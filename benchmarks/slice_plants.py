@@ -39,24 +39,26 @@ def catalogue_policy() -> SlicePolicy:
 
 
 @lru_cache(maxsize=1)
-def _loads(situation: str, seeds: tuple[int, ...], periods: int) -> list[PeriodLoad]:
+def _loads(situation: str, seeds: tuple[int, ...], periods: int, period_s: float) -> list[PeriodLoad]:
     """What one node per seed is offered; kept until others are drawn, because all controllers play the same."""
-    traffic = PlantTraffic(situation, seeds, periods=periods)
+    traffic = PlantTraffic(situation, seeds, periods=periods, period_s=period_s)
     return [traffic.next_period() for _ in range(periods)]
 
 
 class SituationEnv(VectorSliceEnv):
     """Nodes of the simulator in one named situation: arrivals burst by burst, delays as its queues measure them."""
 
-    def __init__(self, situation: str, number: int, steps: int, *, cells: int = 1) -> None:
+    def __init__(self, situation: str, number: int, steps: int, *, cells: int = 1, period_s: float = 0.1) -> None:
         self.situation_name = situation
         self.plant = PlantSettings(encryption=SITUATIONS[situation].encryption)
-        super().__init__(number, steps, random_policies=False, period_s=0.1, cells=cells)
+        super().__init__(number, steps, random_policies=False, period_s=period_s, cells=cells)
 
     def _draw(self, generator: np.random.Generator) -> None:
         number, periods = self.number, self.steps + HISTORY + TAIL
-        self.period_s = np.full(number, 0.1)
-        self.loads = _loads(self.situation_name, tuple(generator.integers(2**31, size=number).tolist()), periods)
+        period_s = self._fixed_period_s or 0.1
+        self.period_s = np.full(number, period_s)
+        nodes = tuple(generator.integers(2**31, size=number).tolist())
+        self.loads = _loads(self.situation_name, nodes, periods, period_s)
         # KPM counts what is on the link, with what encryption adds to it.
         growth = self.plant.encryption.growth(self.plant.packet_octets)
         offered = np.stack([load.mean_mbps * growth for load in self.loads])

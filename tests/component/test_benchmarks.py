@@ -59,6 +59,10 @@ SHORT_RUNS = {
         ],
         {"gap_closed", "gap_closed_simulator_fault", "gap_closed_coupled", "p99_ms", "train_min"},
     ),
+    "slice_budgets": (
+        ["--seeds", "1", "--nodes", "1", "--seconds", "0.2", "--situations", "fault"],
+        {"budgets", "budgets_met_at_100_ms", "budgets_met_at_10_ms", "fault_control_p99_ms_at_10_ms"},
+    ),
     "slice_env": (["--nodes", "256", "--periods", "3"], {"env_steps_per_s", "ratio_vs_one_by_one"}),
     "slice_fault": (
         ["--alarms", "5", "--seeds", "1", "--periods", "8"],
