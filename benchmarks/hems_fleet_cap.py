@@ -124,7 +124,7 @@ def run_cycles(homes: int, cycles: int, effort: Effort) -> dict[str, float]:
             problem, cap = city.problem(cycle + 1), np.concatenate([cap[1:], cap[-1:]])
     event = slice(EVENT.start - cycles + 1, EVENT.stop - cycles + 1)
     figures["cap_violation_pct"] = figures[f"cap_violation_pct_cycle_{cycles}"]
-    return figures | fairness(problem, plan, event, effort, before)
+    return figures | fairness(problem, plan, event, effort.alike, before)
 
 
 def joint_gap_pct(homes: int, rounds: list[int], effort: Effort) -> tuple[list[float], float]:

@@ -56,6 +56,8 @@ class Last(NamedTuple):
     """(N, T) [EUR/kWh] by which runs are placed."""
     price_shift: int
     """Steps since these prices' first; -1: there are none, and runs are spread over their windows."""
+    gap_eur: NDArray[np.float64]
+    """(P,) duality gap that is small enough [EUR]."""
 
 
 @compiled
@@ -177,7 +179,7 @@ def _clear(w: Any, k: int) -> None:
 
 
 @compiled
-def _judge(w: Any, at: Any, kept: Any, gaps: Any, most: int) -> bool:
+def _judge(w: Any, at: Any, kept: Any, gap_eur: Any, kept_gap_eur: float, most: int) -> bool:
     """Settle the lanes whose homes are solved, or have taken too many steps; leave the iterates to start from.
 
     Whether any home goes on.
@@ -187,8 +189,8 @@ def _judge(w: Any, at: Any, kept: Any, gaps: Any, most: int) -> bool:
         if w.place[k] == NOBODY or acc[rows.SETTLED + k] > 0.0:
             continue
         mu = acc[rows.MU + k]
-        settled = (mu <= gaps[0] and acc[rows.INFEASIBLE + k] < LEAST_KW) or w.taken[k] >= most
-        if acc[rows.KEPT + k] == 0.0 and (settled or mu <= gaps[1]):
+        settled = (mu <= gap_eur[w.place[k]] and acc[rows.INFEASIBLE + k] < LEAST_KW) or w.taken[k] >= most
+        if acc[rows.KEPT + k] == 0.0 and (settled or mu <= kept_gap_eur):
             _keep(w, at, k, kept[w.place[k]])
             acc[rows.KEPT + k] = 1.0
         w.taken[k] += 1
@@ -237,13 +239,14 @@ def _settled_lanes(w: Any) -> int:
 
 @compiled
 def solve_homes(
-    c: Any, w: Any, devices: Any, posed: Any, x: Any, last: Any, kept: Any, most: int, gaps: Any, mu: float, plans: Any
-) -> None:
+    c: Any, w: Any, devices: Any, posed: Any, x: Any, last: Any, kept: Any, most: int, kept_gap_eur: float, mu: float,
+    plans: Any,
+) -> None:  # fmt: skip
     """Solve the homes of `last`, their plans to `plans`, their iterates for the next time to `kept` (P, numbers, T).
 
-    Lanes whose homes are solved take the next ones, so that slow homes hold up nobody. `gaps` (2,): duality gap of the
-    solution and of the iterate kept [EUR]; `most` Newton steps; `mu`: complementarity at the start. Without prices to
-    place runs by, the solution is a rough one, and only `plans.price` is filled.
+    Lanes whose homes are solved take the next ones, so that slow homes hold up nobody. `most` Newton steps;
+    `kept_gap_eur`: duality gap of the iterate kept [EUR]; `mu`: complementarity at the start. Without prices to place
+    runs by, the solution is a rough one, and only `plans.price` is filled.
     """
     homes, acc, at, steps = last.home.size, w.acc, devices.at, c.hours.size
     waiting, rough = homes, last.price_shift < 0
@@ -257,7 +260,7 @@ def solve_homes(
                     home = last.home[w.place[k]]
                     _leave(w, c, devices, posed, home, k, x, plans, rough)
                     plans.taken[home] = w.taken[k]
-                    if not acc[rows.MU + k] <= gaps[0]:
+                    if not acc[rows.MU + k] <= last.gap_eur[w.place[k]]:
                         _clear(w, k)
                     w.place[k] = NOBODY
             if waiting == 0:
@@ -265,7 +268,7 @@ def solve_homes(
             _enter(w, c, devices, posed, last, mu, homes - waiting, w.lane[:coming], x, plans)
             waiting -= coming
         ip.factor(w, at, steps)
-        if _judge(w, at, kept, gaps, most):
+        if _judge(w, at, kept, last.gap_eur, kept_gap_eur, most):
             ip.newton_step(w, at, steps)
 
 

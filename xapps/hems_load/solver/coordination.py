@@ -201,7 +201,7 @@ class LocalShard:
         teams: int = TEAMS, homes: int = 0,
     ) -> None:  # fmt: skip
         self._levels = max(problem.homes, homes) > FEW_TO_LEVEL * teams
-        self._problem, self._effort, self._teams = replace(problem, fleet_price=None), effort, teams
+        self._problem, self._effort, self._teams = replace(problem, fleet_price=None), effort.alike, teams
         self._start, self._shift = warm, shift_steps
         self._last_push, held = (None, None) if warm is None else (warm.push, warm.held)
         self._held = Held.later(held, (problem.homes, problem.steps), shift_steps)

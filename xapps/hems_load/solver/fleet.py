@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 from typing import NamedTuple
 
@@ -37,7 +37,11 @@ class Effort:
     """How exact a solution is to be."""
 
     gap_eur: float = 0.12
-    """Duality gap of each home [EUR over the horizon]."""
+    """Duality gap of each home [EUR over the horizon] ..."""
+    gap_share: float = 0.06
+    """... or so much of what its last plan costs, where that is more [1] ..."""
+    most_gap_eur: float = 1.0
+    """... and never more than this [EUR]."""
     most_steps: int = 80
     cold_mu: float = 1e-3
     """Complementarity of a starting point without a last solution [EUR per bound] ..."""
@@ -46,6 +50,15 @@ class Effort:
     kept_gap_eur: float = 1.0
     """Duality gap of the iterate from which the next solve starts."""
     threads: int = 2
+
+    def gap_of(self, cost_eur: Floats) -> Floats:
+        """(N,) duality gap that is small enough for homes whose last plans cost so much [EUR]."""
+        return np.maximum(np.minimum(self.gap_share * np.abs(cost_eur), self.most_gap_eur), self.gap_eur)
+
+    @property
+    def alike(self) -> Effort:
+        """The same with one gap for all homes: plans that are to be mixed, or compared, are to be as exact as that."""
+        return replace(self, gap_share=0.0)
 
 
 @dataclass
@@ -60,6 +73,8 @@ class WarmStart:
     """(T,) [EUR/kWh]."""
     newton_steps: Ints
     """(N,) steps that the last solve took."""
+    cost_eur: Floats
+    """(N,) what the last plans cost."""
     push: WarmStart | None = None
     """Where the answer to a price that takes all that homes can give may start from, where there was a cap."""
     held: Held | None = None
@@ -93,7 +108,7 @@ class _Job(NamedTuple):
 def solve_fleet(
     problem: FleetProblem, warm: WarmStart | None = None, *, shift_steps: int = 0, effort: Effort | None = None
 ) -> tuple[FleetPlan, WarmStart]:
-    """The best plan of every home at the fleet's price, each within `effort.gap_eur` of its optimum.
+    """The best plan of every home at the fleet's price, each within `effort`'s gap of its optimum.
 
     `warm` is the last solution of the same homes, whose horizon began `shift_steps` steps earlier; a home that did not
     settle, or has other kinds of devices since, starts cold. Always gives a plan: what cannot be kept is relaxed and
@@ -114,9 +129,8 @@ def solve_fleet(
     if homes.size:
         raise TwinRicError("SOLVE-FAILED", "home", int(homes[0]), "a problem whose numbers are all finite")
     iterates = {group.kinds: (group.rows, group.kept) for group in groups}
-    return _fleet_plan(problem, plans), WarmStart(
-        iterates, plans.price, _fleet_price(problem), plans.taken, memory=memory
-    )
+    plan = _fleet_plan(problem, plans)
+    return plan, WarmStart(iterates, plans.price, plan.fleet_price, plans.taken, plan.costs.total, memory=memory)
 
 
 def project_plan(problem: FleetProblem, wanted: FleetPlan, *, threads: int = 2) -> FleetPlan:
@@ -233,18 +247,18 @@ def _solve_job(
     posed, settled = Posed.room(LANES, devices, steps), Settled.room(devices, steps)
     every = np.arange(rows.size)
 
-    def run(last: Last, gap_eur: float, mu: float) -> None:
-        gaps, work = np.array([gap_eur, effort.kept_gap_eur]), room.workspace(group.frame)
-        solve_homes(columns, work, devices, posed, settled, last, kept, effort.most_steps, gaps, mu, plans)
+    def run(last: Last, mu: float) -> None:
+        work, kept_gap = room.workspace(group.frame), effort.kept_gap_eur
+        solve_homes(columns, work, devices, posed, settled, last, kept, effort.most_steps, kept_gap, mu, plans)
 
     if warm[0] is not None and job.first < group.known.size:
-        last = Last(rows, group.iterates, group.known[own], warm[1], warm[0].price, warm[1])
-        return run(last, effort.gap_eur, effort.warm_mu)
+        gap = effort.gap_of(warm[0].cost_eur[rows])
+        return run(Last(rows, group.iterates, group.known[own], warm[1], warm[0].price, warm[1], gap), effort.warm_mu)
     shift, mu = -1, effort.cold_mu
     if columns.run_kw.shape[1]:
-        run(Last(rows, kept, every, shift, plans.price, -1), effort.kept_gap_eur, mu)
+        run(Last(rows, kept, every, shift, plans.price, -1, np.full(rows.size, effort.kept_gap_eur)), mu)
         shift, mu = 0, effort.warm_mu
-    return run(Last(rows, kept, every, shift, plans.price, 0), effort.gap_eur, mu)
+    return run(Last(rows, kept, every, shift, plans.price, 0, np.full(rows.size, effort.gap_eur)), mu)
 
 
 def _plans(problem: FleetProblem, memory: Memory, columns: Floats | None = None) -> Plans:

@@ -14,7 +14,7 @@ from xapps.hems_load.fleet_problem import FleetPlan, relaxation_of
 from xapps.hems_load.solver import Effort, project_plan, solve_fleet
 from xapps.hems_load.solver.blocks import solve_homes
 
-EXACT = Effort(gap_eur=1e-3, kept_gap_eur=0.1, threads=1)
+EXACT = Effort(gap_eur=1e-3, gap_share=0.0, kept_gap_eur=0.1, threads=1)
 KW = 1e-6
 
 
@@ -93,6 +93,20 @@ def test_solve_fleet_home_that_gets_a_device_starts_cold_and_the_others_warm():
     cold, _ = solve_fleet(changed, effort=EXACT)
     assert abs(plan.costs.total[home] - cold.costs.total[home]) < 0.02
     assert np.all(plan.costs.total <= exact_costs(changed, plan) + 5e-3)
+
+
+def test_solve_fleet_homes_whose_last_plan_was_dear_need_be_less_exact():
+    problem, usual = make_fleet(6, homes=24), Effort(threads=1)
+    _, warm = solve_fleet(problem, effort=usual)
+    changed = replace(problem, meter=replace(problem.meter, load_kw=1.1 * problem.meter.load_kw))
+    plan, took = solve_fleet(changed, warm, effort=usual)
+    _, alike = solve_fleet(changed, warm, effort=usual.alike)
+    gap = usual.gap_of(warm.cost_eur)
+    assert np.all(plan.costs.total <= exact_costs(changed, plan) + gap)
+    assert gap.min() == usual.gap_eur < gap.max() <= usual.most_gap_eur
+    same = gap == usual.gap_eur
+    assert np.array_equal(took.newton_steps[same], alike.newton_steps[same])
+    assert took.newton_steps[~same].sum() < alike.newton_steps[~same].sum()
 
 
 def test_solve_fleet_names_the_home_whose_problem_is_not_finite():

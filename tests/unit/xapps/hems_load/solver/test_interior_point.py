@@ -25,10 +25,10 @@ def solved(problem, gap_eur):
         np.zeros((5, homes)), np.zeros((homes, steps), np.float32), np.zeros(homes, dtype=np.int64),
     )  # fmt: skip
     kept = np.zeros((homes, kept_rows(devices.kind.size), steps), dtype=np.float32)
-    every, gaps = np.arange(homes), np.array([gap_eur, gap_eur])
-    last = Last(every, kept, every, -1, plans.price, 0)
+    every = np.arange(homes)
+    last = Last(every, kept, every, -1, plans.price, 0, np.full(homes, gap_eur))
     posed, room = Posed.room(rows.LANES, devices, steps), Settled.room(devices, steps)
-    solve_homes(c, work, devices, posed, room, last, kept, 60, gaps, 1e-3, plans)
+    solve_homes(c, work, devices, posed, room, last, kept, 60, gap_eur, 1e-3, plans)
     return c, devices, work, plans
 
 
