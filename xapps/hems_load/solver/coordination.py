@@ -27,7 +27,7 @@ from xapps.hems_load.solver.fleet import Effort, WarmStart, project_mix, solve_f
 from xapps.hems_load.solver.held import Held
 from xapps.hems_load.solver.master import MISS_EUR_PER_KWH, Answers, Mix, mix_answers
 from xapps.hems_load.solver.occasions import Call, Gifts, call_of, miss_of, over_of
-from xapps.hems_load.solver.teams import TEAMS, blended, by_team, form_teams, mixed_by_team
+from xapps.hems_load.solver.teams import TEAMS, Habits, blended, by_team, form_teams, mixed_by_team
 
 __all__ = ["EVENNESS_EUR", "LocalShard", "Outcome", "Shard", "coordinate_fleet", "coordinate_shards"]
 
@@ -233,6 +233,7 @@ class LocalShard:
         paid = np.maximum(pushed.net_kw, 0) @ (self._problem.hours * price)
         self._plans[1] = replace(pushed, costs=replace(pushed.costs, energy=pushed.costs.energy - paid))
         self._gifts = Gifts(self._problem.hours, call, *self._plans)
+        self._habits = Habits.of(self._plans[0])
         self._shares = [self._gifts.share(plan) for plan in self._plans]
         return self._gifts.most_kw
 
@@ -252,7 +253,7 @@ class LocalShard:
         """Take on the mix of the last teams, and what it says of the homes' own prices."""
         self._mixture = self._of_homes(mix.weights)
         if len(self._plans) > 2:
-            self._held.follow(self._gifts.price(mix.share_price[self._team]), OWN_STEP)
+            self._held.follow(self._gifts.price(mix.share_price[self._team]), self._call.occasion, OWN_STEP)
 
     def _take(self, problem: FleetProblem, effort: Effort, near: WarmStart, shift_steps: int = 0) -> None:
         """One more answer, begun at `near`."""
@@ -262,14 +263,15 @@ class LocalShard:
 
     def _answer(self, part: Floats, price: Floats) -> None:
         """One more answer, near the mix in force or the even one: an import as there is free of the price's rise."""
-        if self._mixture is None:
-            near = self._held.imports_kw(self._plans[0].net_kw, self._plans[1].net_kw, self._call.occasion, part)
-        else:
-            near = blended([plan.net_kw for plan in self._plans], self._mixture)
-            self._mixture = np.concatenate([self._mixture, np.zeros((1, self._problem.homes))])
-        curvature = self._fixed.fleet_curvature
+        curvature, net_kw = self._fixed.fleet_curvature, [plan.net_kw for plan in self._plans]
         assert curvature is not None
-        dear = replace(self._fixed, fleet_price=self._held.prices(price, curvature, near))
+        if self._mixture is None:
+            given = np.where(self._call.occasion >= 0, part, -1.0)
+            own = self._held.even_prices(price, curvature, net_kw[0], net_kw[1], given)
+        else:
+            own = self._held.prices(price, curvature, blended(net_kw, self._mixture))
+            self._mixture = np.concatenate([self._mixture, np.zeros((1, self._problem.homes))])
+        dear = replace(self._fixed, fleet_price=own)
         begin = self._taken[-1] if len(self._taken) > 1 else self.warm
         self._take(dear, replace(self._effort, warm_mu=ANSWER_MU), begin)
         self._shares.append(self._gifts.share(self._plans[-1]))
@@ -287,7 +289,7 @@ class LocalShard:
         """The answers, and as the last the mix in force; with `few` only the free plans, the push and the mix."""
         plans, mixture, share, capped = self._plans, self._mixture, self._shares, self._call.capped
         given = share[-1] if mixture is None else blended(share, mixture)
-        self._team, teams = form_teams(plans[0], given, self._gifts.able, self._teams)
+        self._team, teams = form_teams(self._habits, given, self._gifts.able, self._teams)
 
         def sums(parts: list[Floats]) -> Floats:
             single = [by_team(part, self._team, teams) for part in (parts[:2] if few else parts)]

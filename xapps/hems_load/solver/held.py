@@ -33,24 +33,24 @@ class Held:
 
     def at(self, steps: Ints) -> Held:
         """The same, as seen from steps that begin in those of `steps` (T,)."""
-        return Held(self.given_kw[:, steps], self.price[:, steps])
+        return Held(_seen(self.given_kw, steps), _seen(self.price, steps))
 
-    def follow(self, price: Floats, part: float) -> None:
-        """Go so much of the way to `price` (N, T)."""
-        _approach(self.price, price, part)
+    def follow(self, price: Floats, occasion: Ints, part: float) -> None:
+        """Go so much of the way to `price` (N, B) on the occasions (T,), to none in steps of none."""
+        _approach(self.price, price, occasion, part)
 
     def note(self, free_kw: Floats, net_kw: Floats) -> None:
         """What homes give that import `net_kw` (N, T) for `free_kw`."""
         np.subtract(free_kw, net_kw, out=self.given_kw)
 
-    def imports_kw(self, free_kw: Floats, pushed_kw: Floats, occasion: Ints, part: Floats) -> Floats:
-        """(N, T) imports near which the next answer is asked.
+    def even_prices(self, price: Floats, curvature: Floats, free_kw: Floats, pushed_kw: Floats, part: Floats) -> Floats:
+        """As `prices`, near imports of which all have given `part` (T,) of what they can.
 
-        On an occasion (`occasion` (T,) >= 0) all have given `part` (T,) of what they can, which takes them from
-        `free_kw` to `pushed_kw` (N, T); elsewhere what they gave the last time.
+        That takes them from `free_kw` to `pushed_kw` (N, T). In steps where `part` is below 0 near what they gave the
+        last time.
         """
         result: Floats = np.empty(free_kw.shape)
-        _lean(free_kw, pushed_kw, self.given_kw, np.where(occasion >= 0, part, -1.0), result)
+        _even_price((price, self.price, curvature), free_kw, pushed_kw, self.given_kw, part, result)
         return result
 
     def prices(self, price: Floats, curvature: Floats, near_kw: Floats) -> Floats:
@@ -64,21 +64,35 @@ class Held:
 
 
 @compiled
-def _approach(values: Floats, wanted: Floats, part: float) -> None:
+def _approach(values: Floats, wanted: Floats, occasion: Ints, part: float) -> None:
     for h in range(values.shape[0]):
         for t in range(values.shape[1]):
-            values[h, t] += part * (wanted[h, t] - values[h, t])
+            goal = wanted[h, occasion[t]] if occasion[t] >= 0 else 0.0
+            values[h, t] += part * (goal - values[h, t])
 
 
 @compiled
-def _lean(free: Floats, pushed: Floats, given: Floats, part: Floats, into: Floats) -> None:
+def _seen(values: Floats, steps: Ints) -> Floats:
+    """`values` (N, T) in these steps."""
+    result = np.empty((values.shape[0], steps.size))
+    for h in range(values.shape[0]):
+        for t in range(steps.size):
+            result[h, t] = values[h, steps[t]]
+    return result
+
+
+@compiled
+def _even_price(
+    prices: tuple[Floats, Floats, Floats], free: Floats, pushed: Floats, given: Floats, part: Floats, into: Floats
+) -> None:
+    price, own, curvature = prices
     for h in range(into.shape[0]):
         for t in range(into.shape[1]):
-            if part[t] < 0.0:
-                into[h, t] = free[h, t] - given[h, t]
-            else:
+            near = free[h, t] - given[h, t]
+            if part[t] >= 0.0:
                 most = max(free[h, t], 0.0)
-                into[h, t] = most - part[t] * max(most - max(pushed[h, t], 0.0), 0.0)
+                near = most - part[t] * max(most - max(pushed[h, t], 0.0), 0.0)
+            into[h, t] = max(price[t] + own[h, t], 0.0) - curvature[t] * max(near, 0.0)
 
 
 @compiled

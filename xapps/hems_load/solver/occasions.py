@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xapps.hems_load.fleet_problem import FleetPlan
+from xapps.hems_load.solver.compiled import compiled
 from xapps.hems_load.solver.teams import blended
 
 __all__ = ["Call", "Gifts", "call_of", "miss_of", "over_of"]
@@ -74,20 +75,19 @@ class Gifts:
     """
 
     def __init__(self, hours: Floats, call: Call, free: FleetPlan, pushed: FleetPlan) -> None:
-        self._call, self._steps = call, np.flatnonzero(call.occasion >= 0)
-        member = call.occasion[self._steps, None] == np.arange(call.occasions)
-        self._hours = member * hours[self._steps, None]
+        self._call, self._hours, self._steps = call, hours, np.flatnonzero(call.occasion >= 0)
         self._free_kwh = self._import_kwh(free)
         self._potential = self._free_kwh - self._import_kwh(pushed)
         self.able = self._potential > LEAST_KWH
         """(N, B) homes that can give."""
-        less = np.maximum(free.net_kw[:, self._steps], 0) - np.maximum(pushed.net_kw[:, self._steps], 0)
         self.most_kw = np.zeros(hours.size)
         """(T,) how much less all homes import that do so when pushed; 0 off the occasions."""
-        self.most_kw[self._steps] = np.maximum(less, 0).sum(axis=0)
+        _add_less(free.net_kw, pushed.net_kw, self._steps, self.most_kw)
 
     def _import_kwh(self, plan: FleetPlan) -> Floats:
-        return np.asarray(np.maximum(plan.net_kw[:, self._steps], 0) @ self._hours)
+        kwh = np.zeros((plan.net_kw.shape[0], self._call.occasions))
+        _add_imports(plan.net_kw, self._hours, self._steps, self._call.occasion, kwh)
+        return kwh
 
     def share(self, plan: FleetPlan) -> Floats:
         """(N, B) what `plan` gives, over what could be given; 0 for those who can't."""
@@ -113,7 +113,19 @@ class Gifts:
         return np.asarray(result)
 
     def price(self, share_price: Floats) -> Floats:
-        """(N, T) what each home's import costs more [EUR/kWh] where a whole share of it is worth `share_price`."""
-        own = np.divide(share_price, self._potential, out=np.zeros(self.able.shape), where=self.able)
-        padded = np.concatenate([own, np.zeros((own.shape[0], 1))], axis=1)
-        return padded[:, self._call.occasion]
+        """(N, B) what each home's import costs more [EUR/kWh] where a whole share of it is worth `share_price`."""
+        return np.divide(share_price, self._potential, out=np.zeros(self.able.shape), where=self.able)
+
+
+@compiled
+def _add_imports(net: Floats, hours: Floats, steps: Ints, occasion: Ints, kwh: Floats) -> None:
+    for h in range(net.shape[0]):
+        for t in steps:
+            kwh[h, occasion[t]] += hours[t] * max(net[h, t], 0.0)
+
+
+@compiled
+def _add_less(free: Floats, pushed: Floats, steps: Ints, less: Floats) -> None:
+    for h in range(free.shape[0]):
+        for t in steps:
+            less[t] += max(max(free[h, t], 0.0) - max(pushed[h, t], 0.0), 0.0)

@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xapps.hems_load.solver.columns import LIMIT_KW
-from xapps.hems_load.solver.compiled import compiled, summing
+from xapps.hems_load.solver.compiled import compiled, inlined, summing
 from xapps.hems_load.solver.layout import (
-    BOX_DATA,
     COST,
     DRIFT,
     GAIN,
@@ -25,7 +24,6 @@ from xapps.hems_load.solver.layout import (
     LEAST,
     LEAST_PRICE,
     MOST,
-    STORE_DATA,
 )
 from xapps.hems_load.solver.storages import (
     APPLIANCE,
@@ -64,9 +62,10 @@ CONTRACT = 4
 TOUCH_UP = 0.05
 """What of a missed target is the solver's tolerance and is made good, not a relaxation [kWh]; same for power [kW]."""
 TINY_KW = 1e-9
-OWN = STORE_DATA + 2 * BOX_DATA
-INLET, OUTLET = STORE_DATA, STORE_DATA + BOX_DATA
-"""Of `Settled.own`: after the storage's data those of its boxes; of one without an outlet the inlet's, powerless."""
+TALLY = 3
+OUTSIDE, AMOUNT, WORN = range(TALLY)
+"""Of `Settled.tally`: what it costs that bounds are left [EUR], by how much they are (times hours where they are a
+wish), wear [EUR]."""
 ROUNDS = 4
 """Passes over a home: what the meter eases in one step may move a bound in a later one."""
 
@@ -103,14 +102,14 @@ class Settled(NamedTuple):
     """[EUR/kWh]"""
     dear: Array
     """[EUR/kW] over the step, of import beyond the contract."""
-    own: Array
-    """(n, OWN, T) data of each storage and its boxes, all steps spelt out; no power where a box is absent."""
+    tally: Array
+    """(n, TALLY) of each storage."""
 
     @classmethod
     def room(cls, devices: Devices, steps: int) -> Settled:
         """For a home with such devices."""
         n = devices.kind.size
-        sizes = ((n, steps), (n, steps), (steps,), (steps,), (steps,), (steps,), (n, OWN, steps))
+        sizes = ((n, steps), (n, steps), (steps,), (steps,), (steps,), (steps,), (n, TALLY))
         return cls._make(np.zeros(size) for size in sizes)
 
 
@@ -142,50 +141,53 @@ def _row(rows: Array, row: int, varies: bool, into: Array) -> None:
         fill(into, rows[row, 0])
 
 
-@compiled
-def _spell_out(devices: Any, rows: Array, x: Any) -> None:
-    at, varies = devices.at, devices.varies
-    _row(rows, box_row(OVER, COST), varies[box_row(OVER, COST)], x.dear)
-    for i in range(devices.kind.size):
-        own, first, boxes = x.own[i], store_row(at[-1], i, 0), at[i + 1] - at[i]
-        for part in range(STORE_DATA):
-            _row(rows, first + part, varies[first + part], own[part])
-        for side in range(2):
-            first, limit = box_row(at[i] + min(side, boxes - 1), 0), own[INLET + side * BOX_DATA + MOST]
-            for part in range(BOX_DATA):
-                _row(rows, first + part, varies[first + part], own[INLET + side * BOX_DATA + part])
-            for t in range(limit.size):
-                limit[t] = limit[t] if limit[t] > LEAST_KW and side < boxes else 0.0
+@inlined
+def _series(rows: Array, varies: Any, row: int) -> tuple[Array, int]:
+    """A row, and how far its steps lie apart: 0 where the first holds for all."""
+    return rows[row], 1 if varies[row] else 0
+
+
+@inlined
+def _at(series: tuple[Array, int], t: int) -> float:
+    return float(series[0][t * series[1]])
 
 
 @compiled
-def _follow(wanted: Array, own: Array, start: float, hard: bool, state: Array) -> None:
-    """Hold the signed power `wanted` (T,) inside the limits and the storage inside its bounds, in place; its states.
+def _follow(hours: Array, devices: Any, i: int, rows: Array, start: float, held: bool, x: Any) -> None:
+    """Follow the signed powers wanted of storage `i`: its states and its tally.
 
-    `own` (OWN, T) is the storage's.
+    Where `held`, powers are held inside their limits and the storage inside its bounds, in place.
     """
-    most, least, gain, given = own[INLET + MOST], own[OUTLET + MOST], own[INLET + GAIN], own[OUTLET + GAIN]
-    before = start
+    at, varies, hard, wanted, state = devices.at, devices.varies, devices.hard[i], x.wanted_kw[i], x.state[i]
+    store, inlet, outlet = store_row(at[-1], i, 0), box_row(at[i], 0), box_row(at[i + 1] - 1, 0)
+    keep, drift = _series(rows, varies, store + KEEP), _series(rows, varies, store + DRIFT)
+    low, low_price = _series(rows, varies, store + LEAST), _series(rows, varies, store + LEAST_PRICE)
+    high, high_price = _series(rows, varies, store + LARGEST), _series(rows, varies, store + LARGEST_PRICE)
+    most, gain, cost = (
+        _series(rows, varies, inlet + MOST), _series(rows, varies, inlet + GAIN), _series(rows, varies, inlet + COST),
+    )  # fmt: skip
+    least, given, cost_out = (
+        _series(rows, varies, outlet + MOST), _series(rows, varies, outlet + GAIN),
+        _series(rows, varies, outlet + COST),
+    )  # fmt: skip
+    before, outside, amount, wear = start, 0.0, 0.0, 0.0
     for t in range(wanted.size):
-        power = min(max(wanted[t], -least[t]), most[t])
-        charge, discharge = max(power, 0.0), max(-power, 0.0)
-        after = own[KEEP, t] * before + own[DRIFT, t] + gain[t] * charge + given[t] * discharge
-        if hard:
-            discharge, after = _discharge(discharge, given[t], after, own[LEAST, t])
+        most_in, most_out, power = _at(most, t), _at(least, t), wanted[t]
+        most_in, most_out = most_in if most_in > LEAST_KW else 0.0, most_out if most_out > LEAST_KW else 0.0
+        if held:
+            power = min(max(power, -most_out if inlet != outlet else 0.0), most_in)
+        charge, discharge, per_in, per_out = max(power, 0.0), max(-power, 0.0), _at(gain, t), _at(given, t)
+        after = _at(keep, t) * before + _at(drift, t) + per_in * charge + per_out * discharge
+        if hard and held:
+            discharge, after = _discharge(discharge, per_out, after, _at(low, t))
             if discharge == 0.0:
-                charge, after = _charge(charge, most[t], gain[t], after, own[LEAST, t], own[LARGEST, t])
-        wanted[t], before = charge - discharge, after
-        state[t] = after
-
-
-@compiled
-def _states(power: Array, own: Array, start: float, state: Array) -> None:
-    """What follows from the powers, bounds or no bounds."""
-    before, gain, given = start, own[INLET + GAIN], own[OUTLET + GAIN]
-    for t in range(power.size):
-        gained = gain[t] * power[t] if power[t] > 0.0 else -given[t] * power[t]
-        before = own[KEEP, t] * before + own[DRIFT, t] + gained
-        state[t] = before
+                charge, after = _charge(charge, most_in, per_in, after, _at(low, t), _at(high, t))
+        under, above = max(_at(low, t) - after, 0.0), max(after - _at(high, t), 0.0)
+        outside += _at(low_price, t) * under + _at(high_price, t) * above
+        amount += (under + above) * (1.0 if hard else hours[t])
+        wear += _at(cost, t) * charge + _at(cost_out, t) * discharge
+        wanted[t], state[t], before = charge - discharge, after, after
+    x.tally[i, OUTSIDE], x.tally[i, AMOUNT], x.tally[i, WORN] = outside, amount, wear
 
 
 @compiled
@@ -234,49 +236,21 @@ def _energy(hours: Array, net: Array, buy: Array, sell: Array, limit_kw: float) 
     return energy, over
 
 
-@summing
-def _outside(state: Array, own: Array) -> float:
-    """Cost of leaving the bounds."""
-    price = 0.0
-    for t in range(state.size):
-        under, above = max(own[LEAST, t] - state[t], 0.0), max(state[t] - own[LARGEST, t], 0.0)
-        price += own[LEAST_PRICE, t] * under + own[LARGEST_PRICE, t] * above
-    return price
-
-
-@summing
-def _amount(state: Array, own: Array, hours: Array, hard: bool) -> float:
-    """By how much bounds are left: times hours where they are a wish."""
-    amount = 0.0
-    for t in range(state.size):
-        outside = max(own[LEAST, t] - state[t], 0.0) + max(state[t] - own[LARGEST, t], 0.0)
-        amount += outside if hard else outside * hours[t]
-    return amount
-
-
-@summing
-def _wear(power: Array, cost_in: Array, cost_out: Array) -> float:
-    total = 0.0
-    for t in range(power.size):
-        total += abs(power[t]) * (cost_in[t] if power[t] > 0.0 else cost_out[t])
-    return total
-
-
 @compiled
-def _follow_all(devices: Any, rows: Array, ends: Array, x: Any, limit_kw: float) -> None:
+def _follow_all(hours: Array, devices: Any, rows: Array, ends: Array, x: Any, limit_kw: float) -> None:
     """Powers, states and net power that every device can follow."""
     net = x.net_kw
     for again in range(ROUNDS):
         copy(rows[BASE_KW], net)
         for i in range(devices.kind.size):
             wanted = x.wanted_kw[i]
-            _follow(wanted, x.own[i], ends[i, START], devices.hard[i], x.state[i])
+            _follow(hours, devices, i, rows, ends[i, START], True, x)
             for t in range(net.size):
                 net[t] += wanted[t]
         if not _relieve(rows, net, x.wanted_kw, limit_kw, again == 0):
             return
     for i in range(devices.kind.size):
-        _states(x.wanted_kw[i], x.own[i], ends[i, START], x.state[i])
+        _follow(hours, devices, i, rows, ends[i, START], False, x)
 
 
 @compiled
@@ -329,18 +303,18 @@ def settle_home(c: Any, devices: Any, h: int, rows: Array, ends: Array, x: Any, 
     more kWh can always be had: where nothing may flow the solver's multiplier is any number.
     """
     limit_kw, costs = c.traits[h, LIMIT_KW], plans.costs[h]
-    _spell_out(devices, rows, x)
-    _follow_all(devices, rows, ends, x, limit_kw)
+    over_row = box_row(OVER, COST)
+    _row(rows, over_row, devices.varies[over_row], x.dear)
+    _follow_all(c.hours, devices, rows, ends, x, limit_kw)
     _curtail(rows, x.net_kw, x.cut_kw)
     energy, over = _energy(c.hours, x.net_kw, rows[BUY], rows[SELL], limit_kw)
     fill(costs, 0.0)
     costs[ENERGY], costs[PENALTY], plans.relaxed[CONTRACT, h] = energy, c.over * over, over
     for i in range(devices.kind.size):
-        own, state, hard = x.own[i], x.state[i], devices.hard[i]
-        costs[PENALTY if hard else DISCOMFORT] += _outside(state, own)
-        plans.relaxed[devices.kind[i], h] += _amount(state, own, c.hours, hard)
-        costs[WEAR] += _wear(x.wanted_kw[i], own[INLET + COST], own[OUTLET + COST])
-        costs[END] -= ends[i, END_COST] * state[-1]
+        costs[PENALTY if devices.hard[i] else DISCOMFORT] += x.tally[i, OUTSIDE]
+        plans.relaxed[devices.kind[i], h] += x.tally[i, AMOUNT]
+        costs[WEAR] += x.tally[i, WORN]
+        costs[END] -= ends[i, END_COST] * x.state[i, -1]
     _write(c, devices, h, rows, x, plans)
 
 

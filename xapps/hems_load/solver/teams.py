@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from xapps.hems_load.fleet_problem import FleetPlan
 from xapps.hems_load.solver.compiled import compiled
 
-__all__ = ["TEAMS", "blended", "by_team", "form_teams", "mixed_by_team"]
+__all__ = ["TEAMS", "Habits", "blended", "by_team", "form_teams", "mixed_by_team"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -22,15 +23,32 @@ BINS = 8
 """Parts of all homes, by what they give on an occasion, that are told apart when teams are formed."""
 
 
-def form_teams(free: FleetPlan, share: Floats, able: Bools, most: int = TEAMS) -> tuple[Ints, int]:
+class Habits(NamedTuple):
+    """What is known of N homes' free plans when teams are formed."""
+
+    kind: Ints
+    """(N,) whether the car (1) and the battery (2) are used."""
+    most_kw: Floats
+    """(N,) highest import ..."""
+    when: Ints
+    """... and its step."""
+
+    @classmethod
+    def of(cls, free: FleetPlan) -> Habits:
+        """Of these plans."""
+        homes = free.net_kw.shape[0]
+        result = cls(np.zeros(homes, dtype=np.int64), np.empty(homes), np.empty(homes, dtype=np.int64))
+        _note_habits(free.net_kw, free.ev_kw, free.battery_kw, *result)
+        return result
+
+
+def form_teams(habits: Habits, share: Floats, able: Bools, most: int = TEAMS) -> tuple[Ints, int]:
     """(N,) team of each home, and how many teams there are, `most` or fewer: homes that give alike, import most at the
     same time, and charge and heat alike are together. `share` (N, B) of what they give so far, `able` (N, B) of who
     can.
     """
-    homes = free.net_kw.shape[0]
-    kind = (np.abs(free.ev_kw).max(axis=1) > 0) + 2 * (np.abs(free.battery_kw).max(axis=1) > 0) + 4 * able.any(axis=1)
-    alike = [_ranked(given) for given in share.T]
-    order = np.lexsort((free.net_kw.max(axis=1), free.net_kw.argmax(axis=1), *alike, kind))
+    homes, alike = habits.kind.size, [_ranked(given) for given in share.T]
+    order = np.lexsort((habits.most_kw, habits.when, *alike, habits.kind + 4 * able.any(axis=1)))
     team, teams = np.empty(homes, dtype=np.int64), min(most, homes)
     team[order] = np.arange(homes) * teams // homes
     return team, teams
@@ -39,6 +57,17 @@ def form_teams(free: FleetPlan, share: Floats, able: Bools, most: int = TEAMS) -
 def _ranked(values: Floats) -> Ints:
     """(N,) which of BINS equal parts of all homes each belongs to."""
     return np.argsort(np.argsort(values, kind="stable"), kind="stable") * BINS // values.size
+
+
+@compiled
+def _note_habits(net: Floats, ev: Floats, battery: Floats, kind: Ints, most: Floats, when: Ints) -> None:
+    for h in range(net.shape[0]):
+        first = 0
+        for t in range(net.shape[1]):
+            kind[h] |= (ev[h, t] != 0.0) | 2 * (battery[h, t] != 0.0)
+            if net[h, t] > net[h, first]:
+                first = t
+        most[h], when[h] = net[h, first], first
 
 
 @compiled

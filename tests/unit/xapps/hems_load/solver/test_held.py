@@ -21,20 +21,21 @@ def test_later_shifts_both_series_and_starts_from_nothing_for_other_homes():
 
 def test_follow_goes_part_of_the_way():
     held = Held.later(HELD, SHAPE, 0)
-    wanted = RNG.normal(size=SHAPE)
-    held.follow(wanted, 0.25)
-    np.testing.assert_allclose(held.price, 0.75 * HELD.price + 0.25 * wanted)
+    wanted, occasion = RNG.normal(size=(SHAPE[0], 2)), np.array([-1, 0, 0, -1, 1, 1])
+    held.follow(wanted, occasion, 0.25)
+    goal = np.where(occasion >= 0, wanted[:, occasion], 0.0)
+    np.testing.assert_allclose(held.price, 0.75 * HELD.price + 0.25 * goal)
 
 
-def test_imports_are_even_on_occasions_and_as_the_last_time_elsewhere():
+def test_prices_pull_to_even_imports_on_occasions_and_as_the_last_time_elsewhere():
     free, pushed = RNG.normal(2, 2, SHAPE), RNG.normal(1, 2, SHAPE)
     occasion, part = np.array([-1, 0, 0, -1, 1, 1]), np.array([0.9, 0.5, 0.0, 0.9, 1.0, 0.25])
-    near = HELD.imports_kw(free, pushed, occasion, part)
-    np.testing.assert_allclose(near[:, [0, 3]], (free - HELD.given_kw)[:, [0, 3]])
+    price, curvature = RNG.normal(0.1, 0.1, 6), np.full(6, 0.01)
+    own = HELD.even_prices(price, curvature, free, pushed, np.where(occasion >= 0, part, -1.0))
     most, least = np.maximum(free, 0), np.minimum(np.maximum(pushed, 0), np.maximum(free, 0))
-    even = most - part * (most - least)
-    np.testing.assert_allclose(near[:, occasion >= 0], even[:, occasion >= 0])
+    near = np.where(occasion >= 0, most - part * (most - least), free - HELD.given_kw)
     np.testing.assert_allclose(near[:, 4], least[:, 4])
+    np.testing.assert_allclose(own, HELD.prices(price, curvature, near))
 
 
 def test_prices_pull_to_where_the_answer_is_asked():

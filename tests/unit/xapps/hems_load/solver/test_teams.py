@@ -5,7 +5,7 @@ import pytest
 
 from tests.unit.xapps.hems_load.solver.conftest import make_fleet
 from xapps.hems_load.solver import Effort, solve_fleet
-from xapps.hems_load.solver.teams import TEAMS, blended, by_team, form_teams, mixed_by_team
+from xapps.hems_load.solver.teams import TEAMS, Habits, blended, by_team, form_teams, mixed_by_team
 
 RNG = np.random.default_rng(5)
 TEAM = RNG.integers(0, 4, 30)
@@ -30,11 +30,20 @@ def test_blended_against_einsum(shape):
     np.testing.assert_allclose(blended(parts, WEIGHTS), np.einsum("kn,kn...->n...", WEIGHTS, np.stack(parts)))
 
 
+def test_habits_against_numpy():
+    free, _ = solve_fleet(make_fleet(7, homes=12), effort=Effort(threads=1))
+    habits = Habits.of(free)
+    np.testing.assert_array_equal(habits.kind % 2, free.ev_kw.any(axis=1))
+    np.testing.assert_array_equal(habits.kind // 2, free.battery_kw.any(axis=1))
+    np.testing.assert_array_equal(habits.most_kw, free.net_kw.max(axis=1))
+    np.testing.assert_array_equal(habits.when, free.net_kw.argmax(axis=1))
+
+
 def test_form_teams_has_every_home_once_in_teams_of_one_size():
     problem = make_fleet(7, homes=3 * TEAMS // 2)
     free, _ = solve_fleet(problem, effort=Effort(threads=1))
     share = np.linspace(0, 1, problem.homes)[:, None]
-    team, teams = form_teams(free, share, share > 0.5)
+    team, teams = form_teams(Habits.of(free), share, share > 0.5)
     sizes = np.bincount(team, minlength=teams)
     assert teams == TEAMS
     assert set(sizes.tolist()) == {1, 2}
