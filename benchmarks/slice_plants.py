@@ -33,9 +33,11 @@ def tightest_ms() -> tuple[float, ...]:
 
 
 def catalogue_policy() -> SlicePolicy:
-    """The default policy with D_max of each slice as its most demanding service asks."""
+    """The default policy with D_max and packet delay budget of each slice as its most demanding service asks."""
     limits = dict(zip(SLICES, tightest_ms(), strict=True))
-    return SlicePolicy.model_validate({name: {"d_max_ms": limit} for name, limit in limits.items()})
+    return SlicePolicy.model_validate(
+        {name: {"d_max_ms": limit, "packet_delay_budget_ms": limit} for name, limit in limits.items()}
+    )
 
 
 @lru_cache(maxsize=1)

@@ -31,7 +31,16 @@ from e2sim.ran.situations import SITUATIONS
 from xapps.slice_bandwidth import evaluation
 from xapps.slice_bandwidth.baselines import Thresholds, predict_and_enumerate
 from xapps.slice_bandwidth.environment import VectorSliceEnv
-from xapps.slice_bandwidth.evaluation import HELD_OUT_SEEDS, SUITES, TUNING_SEEDS, clairvoyant, interval, play, rules
+from xapps.slice_bandwidth.evaluation import (
+    HELD_OUT_SEEDS,
+    SUITES,
+    TUNING_SEEDS,
+    clairvoyant,
+    interval,
+    play,
+    rules,
+    served_mask,
+)
 from xapps.slice_bandwidth.joint_oracle import joint_oracle
 from xapps.slice_bandwidth.joint_rule import decide_jointly
 from xapps.slice_bandwidth.model import SLICES
@@ -109,7 +118,7 @@ def wary(learned: Learned) -> evaluation.Rule:
     def choose(env: VectorSliceEnv) -> NDArray[np.intp]:
         limits = replace(env.policies.limits, violation_cost=WARY * env.policies.limits.violation_cost)
         prefers = predict_and_enumerate(env.observation(), learned.forecaster, limits)
-        return np.asarray(np.argmax(np.where(env.safe_mask(), prefers, -np.inf), axis=-1))
+        return np.asarray(np.argmax(np.where(served_mask(learned, env), prefers, -np.inf), axis=-1))
 
     return choose
 

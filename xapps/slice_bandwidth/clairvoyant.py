@@ -10,7 +10,7 @@ it is an upper bound of the optimal cost, and the tests hold it to brute force o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,10 @@ class Course:
     period_s: float
     slots: Ints
     queue_mbit: Floats
+
+    def next(self, periods: int | None) -> Course:
+        """The first of it; None for all."""
+        return replace(self, offered_mbps=self.offered_mbps[:periods], alarm=self.alarm[:periods])
 
 
 @dataclass(frozen=True)

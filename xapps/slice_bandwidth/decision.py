@@ -15,11 +15,11 @@ from ric.scopes import Scope
 from xapps.slice_bandwidth.aggregation import passed_mbit, waited
 from xapps.slice_bandwidth.baselines import Situation, gradient_transfer, predict_and_enumerate, static_split
 from xapps.slice_bandwidth.lattice import SPLITS, bounds_of, is_urgent
-from xapps.slice_bandwidth.model import SLICES, STATIC_SLOTS, LinkModel, predict
+from xapps.slice_bandwidth.model import NEW_ALARM, NO_ALARM, OLD_ALARM, SLICES, STATIC_SLOTS, LinkModel, predict
 from xapps.slice_bandwidth.objective import Limits, Objective, evaluate, limits_of, moved_slots
 from xapps.slice_bandwidth.policy import Mode, SlicePolicy
 from xapps.slice_bandwidth.rl_agent import Learned, Observation, scored
-from xapps.slice_bandwidth.safety import BOUND, LONGEST_S, Secured, bounded, layers_of, secured
+from xapps.slice_bandwidth.safety import BOUND, BUDGET, LONGEST_S, Secured, bounded, in_budget, layers_of, secured
 from xapps.slice_bandwidth.state import HISTORY, SliceState
 
 __all__ = [
@@ -85,17 +85,20 @@ def decide_nodes(states: Sequence[SliceState], policy: SlicePolicy, learned: Lea
 
     Source: eq (3) of the distribution-automation paper on the FlexE lattice. Always on the lattice and within floors,
     bandwidth minima, ceilings and, unless a fault alarm overrides it, the rate limit; in modes `rl` and `oracle` within
-    the network-calculus bound where a split is. `details["overrides"]` names the layers that changed the choice. Raises
-    TwinRicError MODEL-MISSING in mode `rl` without an actor and in mode `oracle` without a forecaster.
+    the network-calculus bound where a split is, and among those that keep packet delay budgets about as well as any.
+    `details["overrides"]` names the layers that changed the choice. Raises TwinRicError MODEL-MISSING in mode `rl`
+    without an actor and in mode `oracle` without a forecaster.
     """
     held = [policy.at(Scope(e2_node_id=state.e2_node_id)) for state in states]
     preferences = _preferences(states, held, learned)
-    return [_decided(*given) for given in zip(states, held, preferences, strict=True)]
+    return [_decided(*given, learned) for given in zip(states, held, preferences, strict=True)]
 
 
-def _decided(state: SliceState, policy: SlicePolicy, preference: NDArray[np.floating]) -> NodeDecision:
+def _decided(
+    state: SliceState, policy: SlicePolicy, preference: NDArray[np.floating], learned: Learned | None
+) -> NodeDecision:
     alarm = is_protected(state, policy)
-    chosen = _secured(state, policy, preference, alarm=alarm)
+    chosen = _secured(state, policy, preference, learned)
     code = PROTECTION_FIRST if alarm else CODES[deciding_mode(policy.mode, state.period_s)]
     made = explained(state, policy, SPLITS[chosen.row], code)
     if not chosen.overrides:
@@ -153,7 +156,7 @@ def observed(states: Sequence[SliceState], policies: Sequence[SlicePolicy]) -> O
         _stacked([jitter for _, jitter in own]),
         _stacked([state.slots for state in states]),
         np.array([state.period_s for state in states]),
-        np.array([is_protected(state, policy) for state, policy in zip(states, policies, strict=True)]),
+        np.array([_alarm_of(state, policy) for state, policy in zip(states, policies, strict=True)]),
         LinkModel(
             _stacked([link.base_delay_ms for link in links]),
             _stacked([link.burst_mbit for link in links]),
@@ -161,6 +164,12 @@ def observed(states: Sequence[SliceState], policies: Sequence[SlicePolicy]) -> O
             _stacked([link.in_step for link in links]),
         ),
     )
+
+
+def _alarm_of(state: SliceState, policy: SlicePolicy) -> float:
+    if state.is_alarm_new:
+        return NEW_ALARM
+    return OLD_ALARM if is_protected(state, policy) else NO_ALARM
 
 
 def _stacked(values: Sequence[NDArray[Any]]) -> NDArray[Any]:
@@ -173,13 +182,19 @@ def stacked_limits(policies: Sequence[SlicePolicy]) -> Limits:
     return Limits(**{name: np.stack([limits[name] for limits in held]) for name in held[0]})
 
 
-def _secured(state: SliceState, policy: SlicePolicy, preference: NDArray[np.floating], *, alarm: bool) -> Secured:
+def _secured(
+    state: SliceState, policy: SlicePolicy, preference: NDArray[np.floating], learned: Learned | None
+) -> Secured:
+    alarm = is_protected(state, policy)
     bounds = bounds_of(policy, alarm)
     layers = layers_of(bounds, state.slots, urgent=is_urgent(bounds, state.slots, alarm=alarm))
     if policy.mode in (Mode.RL, Mode.ORACLE):
-        load, period_s = state.offered_mbps[-1], np.asarray(state.period_s)
-        mask = bounded(load, state.queue_mbit, period_s, limits_of(policy), state.link, layers[-1][1])
+        load, period_s, limits = state.offered_mbps[-1], np.asarray(state.period_s), limits_of(policy)
+        mask = bounded(load, state.queue_mbit, period_s, limits, state.link, layers[-1][1])
         layers.append((BOUND, mask))
+        if learned is not None and np.isfinite(limits.budget_ms).any():
+            seen = observed([state], [policy])
+            layers.append((BUDGET, in_budget(seen, learned.forecaster, limits, mask[None])[0]))
     return secured(preference, layers)
 
 

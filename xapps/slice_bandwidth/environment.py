@@ -178,7 +178,7 @@ class VectorSliceEnv:
             self._measured.jitter_ms,
             self.slots,
             self.period_s,
-            self.alarm,
+            self.traffic.alarm_at(self.at),
             self.believed,
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,15 +22,18 @@ from xapps.slice_bandwidth.clairvoyant import clairvoyant_course
 from xapps.slice_bandwidth.environment import VectorSliceEnv
 from xapps.slice_bandwidth.objective import Limits
 from xapps.slice_bandwidth.rl_agent import Learned, Observation, scored
-from xapps.slice_bandwidth.safety import LONGEST_S
+from xapps.slice_bandwidth.safety import LONGEST_S, in_budget
 from xapps.slice_bandwidth.traffic import Draws
 
 __all__ = [
     "HELD_OUT_SEEDS", "SUITES", "TUNING_SEEDS", "VALIDATION_SEEDS", "VALIDATION_SUITES", "Figures", "Rule",
-    "as_served", "clairvoyant", "compare", "gap_closed", "interval", "play", "refusals", "rules", "summary",
+    "as_served", "clairvoyant", "compare", "gap_closed", "interval", "play", "refusals", "rules", "served_mask",
+    "summary",
 ]  # fmt: skip
 
 Rule = Callable[[VectorSliceEnv], NDArray[np.intp]]
+Prefer = Callable[[VectorSliceEnv], NDArray[np.floating]]
+MaskOf = Callable[[VectorSliceEnv], NDArray[np.bool_]]
 
 TUNING_SEEDS = (61_001, 61_002)
 """Traffic that rules are tuned on."""
@@ -69,10 +73,9 @@ class Figures:
 def rules(learned: Learned | None, thresholds: Thresholds | None = None) -> dict[str, Rule]:
     """The controllers by name; `myopic_oracle` alone knows the coming load and the true link."""
 
-    def on_mask(prefer: Callable[[VectorSliceEnv], NDArray[np.floating]], *, safe: bool = False) -> Rule:
+    def on_mask(prefer: Prefer, mask_of: MaskOf = VectorSliceEnv.mask) -> Rule:
         def choose(env: VectorSliceEnv) -> NDArray[np.intp]:
-            mask = env.safe_mask() if safe else env.mask()
-            return np.asarray(np.argmax(np.where(mask, prefer(env), -np.inf), axis=-1))
+            return np.asarray(np.argmax(np.where(mask_of(env), prefer(env), -np.inf), axis=-1))
 
         return choose
 
@@ -89,14 +92,18 @@ def rules(learned: Learned | None, thresholds: Thresholds | None = None) -> dict
         ),
     }  # fmt: skip
     if learned is not None:
-        known = learned
+        known, safe = learned, partial(served_mask, learned)
         table["predict_enumerate"] = on_mask(
-            lambda env: predict_and_enumerate(env.observation(), known.forecaster, env.policies.limits),
-            safe=True,
+            lambda env: predict_and_enumerate(env.observation(), known.forecaster, env.policies.limits), safe
         )
         if learned.actor is not None:
-            table["rl"] = on_mask(lambda env: as_served(known, env.observation(), env.policies.limits), safe=True)
+            table["rl"] = on_mask(lambda env: as_served(known, env.observation(), env.policies.limits), safe)
     return table
+
+
+def served_mask(learned: Learned, env: VectorSliceEnv) -> NDArray[np.bool_]:
+    """Splits (N, 525) that the safety layer leaves to modes `rl` and `oracle`, as the app applies it."""
+    return in_budget(env.observation(), learned.forecaster, env.policies.limits, env.safe_mask())
 
 
 def as_served(learned: Learned, seen: Observation, limits: Limits) -> NDArray[np.floating]:
@@ -108,16 +115,17 @@ def as_served(learned: Learned, seen: Observation, limits: Limits) -> NDArray[np
     return np.where(slow[:, None], predict_and_enumerate(seen, learned.forecaster, limits), made)
 
 
-def clairvoyant(width: int = CLAIRVOYANT_WIDTH, *, replan: int | None = None) -> Rule:
+def clairvoyant(width: int = CLAIRVOYANT_WIDTH, *, replan: int | None = None, horizon: int | None = None) -> Rule:
     """The clairvoyant of :mod:`clairvoyant` as a rule; plans when it is first asked in an episode.
 
-    And anew after every `replan` periods, for plants whose queues it only has a model of.
+    And anew after every `replan` periods, for plants whose queues it only has a model of. It looks `horizon` periods
+    ahead, or to the end.
     """
     plan: list[NDArray[np.intp]] = []
 
     def choose(env: VectorSliceEnv) -> NDArray[np.intp]:
         if not plan:
-            rows = np.stack([clairvoyant_course(env.course(k), width) for k in range(env.number)], axis=1)
+            rows = np.stack([clairvoyant_course(env.course(k).next(horizon), width) for k in range(env.number)], axis=1)
             plan.extend(rows[:replan])
         return plan.pop(0)
 

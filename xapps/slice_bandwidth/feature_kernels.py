@@ -53,7 +53,7 @@ class Node(NamedTuple):
     jitter_ms: Floats
     slots: NDArray[np.int64]
     period_s: Floats
-    alarm: NDArray[np.bool_]
+    alarm: Floats
     links: Links
 
 

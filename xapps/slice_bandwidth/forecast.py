@@ -57,13 +57,14 @@ def persistence(rows: Rows) -> Rows:
     return np.zeros((len(rows), OUTPUTS), dtype=np.float32)
 
 
-def forecast_rows(offered_mbps: Floats, period_s: Floats, alarm: NDArray[np.bool_]) -> Rows:
+def forecast_rows(offered_mbps: Floats, period_s: Floats, alarm: Floats) -> Rows:
     """Rows (..., 3, COLUMNS) from offered_mbps (..., HISTORY, 3) [Mb/s], period_s and alarm (...).
 
-    Columns: log of each of the newest RECENT loads against the last (RECENT - 1); mean, spread and largest of those;
-    log10 of the last load in slots; alarm; log10 of the period in 0.1 s; slice (3). Of all HISTORY periods: mean, least
-    and largest; share of periods that rise by a fifth or more, largest rise; how far the load is from repeating itself
-    (0 to 2), three steps of what followed the last time, and how the last time differs from now.
+    Columns: log of each of the newest RECENT loads against the last (RECENT - 1); mean, spread and largest of
+    those; log10 of the last load in slots; alarm (0 none, 1 old, 2 new); log10 of the period in 0.1 s; slice (3).
+    Of all HISTORY periods: mean, least and largest; share of periods that rise by a fifth or more, largest rise;
+    how far the load is from repeating itself (0 to 2), three steps of what followed the last time, and how the last
+    time differs from now.
     """
     logs = np.log(np.maximum(offered_mbps, 1.0))
     return np.asarray(history_kernels.row_of(logs, period_s, alarm, SHAPE))
@@ -72,7 +73,7 @@ def forecast_rows(offered_mbps: Floats, period_s: Floats, alarm: NDArray[np.bool
 SHAPE = np.zeros(COLUMNS, dtype=np.float32)
 
 
-def scenarios(forecaster: Forecaster, offered_mbps: Floats, period_s: Floats, alarm: NDArray[np.bool_]) -> Floats:
+def scenarios(forecaster: Forecaster, offered_mbps: Floats, period_s: Floats, alarm: Floats) -> Floats:
     """Loads (2, S, ..., 3) [Mb/s] of the coming period and of the two after it, one per scenario, rising with S."""
     rows = forecast_rows(offered_mbps, period_s, alarm)
     ratios = np.ascontiguousarray(forecaster(rows.reshape(-1, COLUMNS)), dtype=np.float32)

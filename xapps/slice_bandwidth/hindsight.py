@@ -88,7 +88,7 @@ def _per_grid(limits: Limits) -> Limits:
     """The limits with an axis for the grid after the environments'."""
     return Limits(
         limits.weights[:, None], limits.d_max_ms[:, None], limits.j_max_ms[:, None], limits.b_min_mbps[:, None],
-        limits.violation_cost[:, None], limits.shortfall[:, None], limits.slot_move_cost,
+        limits.violation_cost[:, None], limits.shortfall[:, None], limits.slot_move_cost, limits.budget_ms,
     )  # fmt: skip
 
 

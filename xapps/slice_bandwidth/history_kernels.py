@@ -136,8 +136,8 @@ def _all(logs: Floats, out: Rows) -> None:
     out[3], out[4] = rises * (10.0 / count), min(rise, RATIO_LIMIT)
 
 
-@elementwise("void(float64[:,:],float64,boolean,float32[:],float32[:,:])", "(h,s),(),(),(f)->(s,f)")
-def row_of(logs: Floats, period_s: float, alarm: bool, shape: Rows, out: Rows) -> None:  # noqa: ARG001
+@elementwise("void(float64[:,:],float64,float64,float32[:],float32[:,:])", "(h,s),(),(),(f)->(s,f)")
+def row_of(logs: Floats, period_s: float, alarm: float, shape: Rows, out: Rows) -> None:  # noqa: ARG001
     """See :func:`forecast.forecast_rows`; logs (H, 3) of the loads. `shape` is not read, it says that a row has ROW."""
     one = np.empty(logs.shape[0])  # with strides that the compiler knows, so that it makes vectors of it
     known = RECENT - 1

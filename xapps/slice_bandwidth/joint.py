@@ -18,7 +18,7 @@ from xapps.slice_bandwidth.baselines import MOVE_SHARE
 from xapps.slice_bandwidth.forecast import BLEND, LENGTHS, MASSES
 from xapps.slice_bandwidth.joint_kernels import Carried, Foreseen, Terms
 from xapps.slice_bandwidth.lattice import SPLITS, index_of, sum_over_slices
-from xapps.slice_bandwidth.model import CALENDAR_SLOTS, SLOT_MBPS, STATIC_SLOTS, LinkModel
+from xapps.slice_bandwidth.model import CALENDAR_SLOTS, NO_ALARM, SLOT_MBPS, STATIC_SLOTS, LinkModel
 from xapps.slice_bandwidth.objective import Limits, limits_of, moved_slots
 from xapps.slice_bandwidth.policy import SlicePolicy
 from xapps.slice_bandwidth.rl_agent import Observation
@@ -149,7 +149,7 @@ def warm_up() -> None:
     """Compile what a first full link would otherwise wait for."""
     link, one = LinkModel(), np.ones((2, 3))
     loads = np.full((2, HISTORY, 3), 2.0 * SLOT_MBPS)
-    slots, quiet = np.tile(STATIC_SLOTS, (2, 1)), np.zeros(2, dtype=np.bool_)
+    slots, quiet = np.tile(STATIC_SLOTS, (2, 1)), np.full(2, NO_ALARM)
     seen = Observation(loads, 0.0 * one, one, one, slots, np.full(2, 0.1), quiet, link)
     coming = np.repeat(loads[None, :, -1], len(MASSES), axis=0)
     nodes = foresee_nodes(seen, (coming, coming), limits_of(SlicePolicy()))

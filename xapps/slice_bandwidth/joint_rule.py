@@ -11,7 +11,7 @@ from xapps.slice_bandwidth.forecast import scenarios
 from xapps.slice_bandwidth.joint import foresee_nodes, part_of, settled
 from xapps.slice_bandwidth.lattice import SPLITS, index_of
 from xapps.slice_bandwidth.rl_agent import Learned
-from xapps.slice_bandwidth.safety import bounded
+from xapps.slice_bandwidth.safety import bounded, in_budget
 
 __all__ = ["decide_jointly"]
 
@@ -21,6 +21,7 @@ def decide_jointly(learned: Learned, env: VectorSliceEnv) -> NDArray[np.intp]:
     seen, links = env.apart()
     limits, mask = env.policies.limits, env.mask()
     safe = bounded(seen.offered_mbps[:, -1], seen.queue_mbit, seen.period_s, limits, seen.link, mask)
+    safe = in_budget(seen, learned.forecaster, limits, safe)
     rows: NDArray[np.intp] = np.argmax(np.where(safe, as_served(learned, seen, limits), -np.inf), axis=-1)
     loads = scenarios(learned.forecaster, seen.offered_mbps, seen.period_s, seen.alarm)
     for number, link in enumerate(links):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "NO_SLOT_MBPS", "SLOT_MBPS", "TERM_LIMIT", "Links", "Terms", "bound_ms", "bound_of", "burst_of", "compiled",
-    "elementwise", "foreseen", "moved_between", "moved_of", "predicted", "priced", "terms_of",
+    "elementwise", "foreseen", "longest_ms", "moved_between", "moved_of", "predicted", "priced", "terms_of",
 ]  # fmt: skip
 
 Floats = NDArray[np.float64]
@@ -188,6 +188,14 @@ def bound_ms(offered: float, queue: float, slots: float, period_s: float, base_m
     growth = max(offered - capacity, 0.0) * period_s / 2
     standing = burst / (1 + math.sqrt(max(1 - offered / capacity, 0.0)))
     return base_ms + (queue + growth + standing) / capacity * 1e3
+
+
+@compiled
+def longest_ms(offered: float, queue: float, slots: float, period_s: float, base_ms: float) -> float:
+    """Longest delay [ms] of a period without the bursts in it: of what comes last while the backlog grows, or first."""
+    capacity = max(slots * SLOT_MBPS, NO_SLOT_MBPS)
+    growth = max(offered - capacity, 0.0) * period_s
+    return base_ms + (queue + growth) / capacity * 1e3
 
 
 @compiled

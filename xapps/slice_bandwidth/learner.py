@@ -79,7 +79,7 @@ def _forecast_batch(generator: np.random.Generator, number: int) -> tuple[Any, A
     rows, targets = [], []
     for step in generator.choice(np.arange(HISTORY, steps - 2), 40, replace=False):
         past = _shortened(generator, np.moveaxis(loads[step - HISTORY : step], 0, 1))
-        rows.append(forecast_rows(past, period_s, traffic.alarm[step]).reshape(-1, COLUMNS))
+        rows.append(forecast_rows(past, period_s, traffic.alarm_at(step)).reshape(-1, COLUMNS))
         coming = np.stack([loads[step], (loads[step + 1] + loads[step + 2]) / 2], axis=-1)
         targets.append(np.log(coming / loads[step - 1][..., None]).reshape(-1, HORIZONS))
     bounded = np.clip(np.concatenate(targets), -RATIO_LIMIT, RATIO_LIMIT).astype(np.float32)

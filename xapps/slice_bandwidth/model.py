@@ -16,8 +16,9 @@ from xapps.slice_bandwidth import kernels
 from xapps.slice_bandwidth.kernels import NO_SLOT_MBPS, SLOT_MBPS
 
 __all__ = [
-    "ALL_SLOTS", "CALENDAR_SLOTS", "CONTROL", "MONITORING", "PROTECTION", "SLICES", "SLOT_MBPS", "SLOT_STEP",
-    "S_NSSAI", "STATIC_SLOTS", "LinkModel", "Prediction", "capacity_mbps", "predict", "predict_table",
+    "ALL_SLOTS", "CALENDAR_SLOTS", "CONTROL", "MONITORING", "NEW_ALARM", "NO_ALARM", "OLD_ALARM", "PROTECTION",
+    "SLICES", "SLOT_MBPS", "SLOT_STEP", "S_NSSAI", "STATIC_SLOTS", "LinkModel", "Prediction", "capacity_mbps",
+    "predict", "predict_table",
 ]  # fmt: skip
 
 Floats = NDArray[np.float64]
@@ -31,6 +32,9 @@ SLOT_STEP = np.array([1, 2, 1])
 """FlexE client granularity [slot]: 5G, 10G, 5G."""
 STATIC_SLOTS = np.array([5, 10, 5])
 """The static 25/50/25 split [slot]."""
+NO_ALARM, OLD_ALARM, NEW_ALARM = 0.0, 1.0, 2.0
+"""What is known of a node's fault alarms: a new one was raised in the newest period or after it, so that the loads do
+not show in full what it announces."""
 
 
 def _three(value: float) -> Floats:

@@ -35,6 +35,8 @@ class Limits:
     """(...): True where the third term is B_min / B."""
     slot_move_cost: Floats
     """(...) [1 per slot]."""
+    budget_ms: Floats
+    """(..., 3): packet delay budgets, infinite where there is none; eq (3) does not know them."""
 
 
 @lru_cache(maxsize=32)
@@ -49,6 +51,9 @@ def limits_of(policy: SlicePolicy) -> Limits:
         violation_cost=np.array([t.violation_cost for t in policy.terms]),
         shortfall=np.array(policy.third_term is ThirdTerm.SHORTFALL),
         slot_move_cost=np.array(policy.slot_move_cost),
+        budget_ms=np.array(
+            [np.inf if t.packet_delay_budget_ms is None else t.packet_delay_budget_ms for t in policy.terms]
+        ),
     )
 
 
@@ -95,7 +100,7 @@ def _per_slot(limits: Limits) -> Limits:
     return Limits(
         limits.weights[..., None, :, :], limits.d_max_ms[..., None, :], limits.j_max_ms[..., None, :],
         limits.b_min_mbps[..., None, :], limits.violation_cost[..., None, :], limits.shortfall[..., None],
-        limits.slot_move_cost,
+        limits.slot_move_cost, limits.budget_ms[..., None, :],
     )  # fmt: skip
 
 

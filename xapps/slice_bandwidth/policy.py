@@ -50,6 +50,10 @@ class SliceTerms(FrozenModel):
     """Mean delay of a period that must not be exceeded [ms], above 0 up to 10,000; a period that loses traffic has."""
     j_max_ms: float = Field(default=10.0, gt=0, le=10_000)
     """Standard deviation of the delay that must not be exceeded [ms], above 0 up to 10,000."""
+    packet_delay_budget_ms: float | None = Field(default=None, gt=0, le=10_000)
+    """Packet delay budget [ms], above 0 up to 10,000, or none: what the longest delay of a period is to stay within
+    (3GPP TS 23.501, 5.7.3.4). In modes `rl` and `oracle` slots are held for what may come and backlogs are cleared
+    sooner than eq (3) asks for."""
     b_min_mbps: float = Field(default=5_000.0, gt=0, le=100_000)
     """Bandwidth that must always be granted [Mb/s], above 0 up to 100,000; rounded up to whole FlexE slots of 5,000."""
     floor_slots: int = Field(default=1, ge=0, le=CALENDAR_SLOTS)

@@ -79,6 +79,7 @@ def draw_policies(generator: np.random.Generator, number: int, draws: Draws = Dr
         np.where(keep[:, None], limits.violation_cost, limits.violation_cost * spread[3]),
         ~keep & (generator.random(number) < 0.3),
         np.where(keep, limits.slot_move_cost, generator.uniform(0.0, 0.2, number)),
+        limits.budget_ms,
     )
     low = np.where(keep[:, None], base.quiet.low, minimum)
     floors = generator.integers(0, 5, size=(number, 3)) * SLOT_STEP * np.array([1, 1, 0])

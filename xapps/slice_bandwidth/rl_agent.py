@@ -78,7 +78,8 @@ class Observation:
     jitter_ms: Floats
     slots: NDArray[np.int64]
     period_s: Floats
-    alarm: NDArray[np.bool_]
+    alarm: Floats
+    """(...): `NO_ALARM`, `OLD_ALARM` or `NEW_ALARM` of `model.py`."""
     link: LinkModel
     """(..., 3): what the analytic queue takes the link for, after what was measured."""
 

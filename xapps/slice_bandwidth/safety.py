@@ -8,19 +8,28 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from xapps.slice_bandwidth import kernels
+from xapps.slice_bandwidth import kernels, lattice_kernels
+from xapps.slice_bandwidth.forecast import MASSES, Forecaster, scenarios
 from xapps.slice_bandwidth.lattice import SPLITS, Bounds, permitted
-from xapps.slice_bandwidth.lattice_kernels import in_time
 from xapps.slice_bandwidth.model import ALL_SLOTS, LinkModel
 from xapps.slice_bandwidth.objective import Limits
+from xapps.slice_bandwidth.rl_agent import Observation
 
-__all__ = ["BOUND", "FLOORS", "LONGEST_S", "RATE", "Secured", "bounded", "delay_bound_ms", "layers_of", "secured"]
+__all__ = [
+    "BOUND", "BUDGET", "FLOORS", "LONGEST_S", "RATE", "Secured", "bounded", "delay_bound_ms", "in_budget",
+    "layers_of", "secured",
+]  # fmt: skip
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-FLOORS, RATE, BOUND = "FLOOR_OR_CEILING", "RATE_LIMIT", "DELAY_BOUND"
+FLOORS, RATE, BOUND, BUDGET = "FLOOR_OR_CEILING", "RATE_LIMIT", "DELAY_BOUND", "DELAY_BUDGET"
 """Names of the layers, in order: what an override is logged and counted under."""
+
+BUDGET_SLACK, MOST_BEYOND = 0.1, 3.0
+"""Priced overshoot of packet delay budgets that a split may have beyond the least [1, on eq (3)'s scale], and the most
+that one slice under one load counts with [1]: what is lost anyway takes nothing from the others. Chosen on tuning
+seeds (ADR 0055)."""
 
 LONGEST_S = 1.0
 """Longest period [s] of the Near-RT loop: beyond it the last load is not taken to persist."""
@@ -58,11 +67,32 @@ def bounded(
     `LONGEST_S` all permitted ones are kept, and so they are where every split breaks something: then the controller
     weighs who yields. J_max has no bound of that kind: it is priced, not projected.
     """
-    kept = in_time(
+    kept = lattice_kernels.in_time(
         offered_mbps, queue_mbit, period_s, limits.d_max_ms, link.base_delay_ms, link.burst_mbit, SPLITS, mask,
         LONGEST_S,
     )  # fmt: skip
     return np.asarray(kept)
+
+
+def in_budget(seen: Observation, forecaster: Forecaster, limits: Limits, mask: Mask) -> Mask:
+    """Of the permitted splits (..., 525) those that keep packet delay budgets about as well as any.
+
+    Judged by the longest delay of the coming period under every load that `forecaster` thinks possible: how far it is
+    expected beyond the budget, relative to it and at most `MOST_BEYOND`, times the price of a broken limit, summed over
+    slices. Up to `BUDGET_SLACK` more than the least is kept, so that small risks do not hold slots. The bursts of the
+    link are left out: slots in reserve are for loads that rise. All are kept where no slice has a budget, and with
+    periods beyond `LONGEST_S`.
+    """
+    if not np.isfinite(limits.budget_ms).any():
+        return mask
+    loads = np.moveaxis(scenarios(forecaster, seen.offered_mbps, seen.period_s, seen.alarm)[0], 0, -2)
+    over = lattice_kernels.overshoot_of(
+        loads, MASSES, seen.queue_mbit, seen.period_s, limits.budget_ms, limits.violation_cost,
+        seen.link.base_delay_ms, SPLITS, MOST_BEYOND,
+    )  # fmt: skip
+    least = np.where(mask, over, np.inf).min(axis=-1, keepdims=True)
+    slow = np.asarray(seen.period_s)[..., None] > LONGEST_S
+    return np.asarray(mask & ((over <= least + BUDGET_SLACK) | slow))
 
 
 def layers_of(bounds: Bounds, slots: NDArray[np.int64], *, urgent: bool) -> list[tuple[str, Mask]]:

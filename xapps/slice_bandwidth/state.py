@@ -56,6 +56,8 @@ class SliceState:
     """(3,) FlexE slots in force."""
     alarm_active: bool = False
     """True while a fault alarm of this node is raised."""
+    is_alarm_new: bool = False
+    """True while one of them was raised in the newest period or after it."""
     alarm_cleared_s: float = float("inf")
     """Seconds since the last fault alarm cleared [s]; infinite when there was none."""
     link: LinkModel = field(default_factory=LinkModel)
@@ -109,7 +111,8 @@ class NodeWindow:
     period_s: float = 0.1
     source_time_ns: int = 0
     measured: Floats = field(default_factory=lambda: np.zeros((4, 3)))
-    alarms: set[tuple[str, str, str]] = field(default_factory=set)
+    alarms: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    """Source time at which each alarm that stands was raised [ns]."""
     cleared_ns: int = 0
     alarm_time_ns: int = 0
     shared: LinkWindow | None = None
@@ -157,9 +160,9 @@ class NodeWindow:
         identity = (alarm.managed_object, alarm.specific_problem, alarm.identifying_info)
         self.alarm_time_ns = max(self.alarm_time_ns, report.source_time_ns)
         if alarm.perceived_severity != PERCEIVED_SEVERITY_CLEARED:
-            self.alarms.add(identity)
+            self.alarms.setdefault(identity, report.source_time_ns)
         elif identity in self.alarms:
-            self.alarms.remove(identity)
+            del self.alarms[identity]
             self.cleared_ns = report.source_time_ns
 
     def state(self, now_ns: int) -> SliceState | None:
@@ -169,9 +172,10 @@ class NodeWindow:
         queue, delay, jitter, longest = self.measured
         since_s = (now_ns - self.cleared_ns) / NS if self.cleared_ns else float("inf")
         newest_ns = max(self.source_time_ns, self.alarm_time_ns)
+        is_new = max(self.alarms.values(), default=0) > self.source_time_ns - self.period_s * NS
         return SliceState(
             self.e2_node_id, newest_ns, self.period_s, self.offered_mbps, queue, delay, jitter, longest,
-            self.slots.copy(), bool(self.alarms), max(since_s, 0.0), self.link, self.shared_wait,
+            self.slots.copy(), bool(self.alarms), is_new, max(since_s, 0.0), self.link, self.shared_wait,
         )  # fmt: skip
 
     def learn(self, served: Served, wait: SharedWait) -> None:

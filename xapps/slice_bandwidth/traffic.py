@@ -14,6 +14,8 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from xapps.slice_bandwidth.model import NEW_ALARM, NO_ALARM, OLD_ALARM
+
 __all__ = ["Draws", "TrafficBatch", "draw_traffic"]
 
 Floats = NDArray[np.float64]
@@ -46,6 +48,10 @@ class TrafficBatch:
 
     offered_mbps: Floats
     alarm: NDArray[np.bool_]
+
+    def alarm_at(self, step: int) -> Floats:
+        """What a controller knows of alarms before the period `step` (N,), `step` above 0: new ones began in it."""
+        return np.select([self.alarm[step] & ~self.alarm[step - 1], self.alarm[step]], [NEW_ALARM, OLD_ALARM], NO_ALARM)
 
 
 def _between(generator: np.random.Generator, ranges: Floats, number: int) -> Floats:
@@ -153,7 +159,8 @@ def _wide_traffic(generator: np.random.Generator, steps: int, period_s: Floats) 
     irregular = np.where(cyclic, one(*CYCLE_REGULARITY), irregular)
     spikes, spike_height = one(*SPIKES), one(*SPIKE_HEIGHT)
     correlation = np.exp(-period / one(*RATE_CORRELATION_S))
-    common, told = _common(generator, steps, period_s), generator.random(number) < 0.5
+    told = generator.random(number) < 0.5
+    common = _common(generator, steps, period_s, told)
     height = one(*COMMON_FACTOR) - 1
     level = generator.integers(0, LEVELS, (number, 3))
     left_s = np.zeros((number, 3))
@@ -171,13 +178,15 @@ def _wide_traffic(generator: np.random.Generator, steps: int, period_s: Floats) 
         rate = mean * np.take_along_axis(levels, level[..., None], axis=-1)[..., 0]
         rate = rate * np.exp(wandering * wander + noise * generator.standard_normal((number, 3)) + spike_height * spike)
         offered[step] = np.clip(rate * (1 + height * common[step][:, None]), 0.05, 100.0) * 1e3
-    return TrafficBatch(offered, (common > 0.5) & told)
+    return TrafficBatch(offered, (common > 0) & told)
 
 
-def _common(generator: np.random.Generator, steps: int, period_s: Floats) -> Floats:
-    """Height (steps, N) of trapezoid events that all slices share, at most 1."""
+def _common(generator: np.random.Generator, steps: int, period_s: Floats, is_fault: NDArray[np.bool_]) -> Floats:
+    """Height (steps, N) of trapezoid events that all slices share, at most 1; those of a fault rise at once."""
     number = len(period_s)
-    rate, rise_s, hold_s = _between(generator, np.array([COMMON_PER_S, COMMON_RISE_S, COMMON_HOLD_S]), number).T
+    ranges = np.array([COMMON_PER_S, COMMON_RISE_S, COMMON_HOLD_S, RISE_S[1]])
+    rate, rise_s, hold_s, fault_rise_s = _between(generator, ranges, number).T
+    rise_s = np.where(is_fault, fault_rise_s, rise_s)
     begins = generator.random((steps, number)) < 1 - np.exp(-rate * period_s)
     age_s, out = np.full(number, np.inf), np.empty((steps, number))
     for step in range(steps):

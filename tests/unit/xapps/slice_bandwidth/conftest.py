@@ -16,7 +16,7 @@ def make_state():
         offered = np.tile(np.array(load, dtype=np.float64), (HISTORY, 1))
         return SliceState(
             node, 1_000_000_000, 0.1, offered, np.array(queue, dtype=np.float64), np.ones(3), np.full(3, 0.1),
-            np.ones(3), np.array(slots), alarm, cleared_s,
+            np.ones(3), np.array(slots), alarm, alarm_cleared_s=cleared_s,
         )  # fmt: skip
 
     return make

@@ -105,6 +105,18 @@ def test_decide_overrides_name_the_layer_that_changed_the_choice(make_state):
     assert (held.overrides, held.slots[0]) == (("FLOOR_OR_CEILING",), 4)
 
 
+def test_decide_keeps_a_packet_delay_budget_in_the_modes_that_look_ahead(make_state):
+    fewest = Learned(persistence, lambda rows: -rows[:, 15])
+    state = make_state(load=(9e3, 2e3, 2e3), queue=(600, 0, 0))
+    policy = SlicePolicy.model_validate({"control": {"packet_delay_budget_ms": 10}, "max_moved_slots": 20})
+    for mode in (Mode.RL, Mode.ORACLE):
+        got = decide(state, policy.model_copy(update={"mode": mode}), fewest)
+        assert got.slots[0] >= 12
+        assert got.overrides[-1] == "DELAY_BUDGET"
+        assert decide(state, SlicePolicy(mode=mode, max_moved_slots=20), fewest).slots[0] < 12
+    assert decide(state, policy.model_copy(update={"mode": Mode.STATIC}), fewest).slots.tolist() == [5, 10, 5]
+
+
 def test_decide_takes_the_policy_of_its_own_node(make_state, untrained):
     policy = SlicePolicy.layered([
         SlicePolicy(mode=Mode.STATIC),

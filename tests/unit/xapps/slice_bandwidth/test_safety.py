@@ -5,11 +5,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from xapps.slice_bandwidth.decision import observed
+from xapps.slice_bandwidth.forecast import MASSES, OUTPUTS, persistence
 from xapps.slice_bandwidth.lattice import SPLITS, bounds_of
-from xapps.slice_bandwidth.model import LinkModel, predict_table
+from xapps.slice_bandwidth.model import SLICES, LinkModel, predict_table
 from xapps.slice_bandwidth.objective import limits_of
 from xapps.slice_bandwidth.policy import SlicePolicy
-from xapps.slice_bandwidth.safety import BOUND, FLOORS, RATE, bounded, delay_bound_ms, layers_of, secured
+from xapps.slice_bandwidth.rl_agent import Observation
+from xapps.slice_bandwidth.safety import (
+    BOUND,
+    BUDGET_SLACK,
+    FLOORS,
+    MOST_BEYOND,
+    RATE,
+    bounded,
+    delay_bound_ms,
+    in_budget,
+    layers_of,
+    secured,
+)
+from xapps.slice_bandwidth.state import HISTORY
 
 LINK, LIMITS = LinkModel(), limits_of(SlicePolicy())
 EVERY = np.ones(525, dtype=bool)
@@ -86,6 +101,77 @@ def test_bounded_a_full_buffer_is_no_excuse():
     kept = bounded(np.array([70e3, 4e3, 4e3]), np.array([300.0, 0, 0]), np.array(0.1), LIMITS, small, EVERY)
     # On 7 slots 300 Mbit wait, and 35 Gb/s too much for 0.1 s: 2,051 Mbit on average at 35 Gb/s, 59 ms.
     assert SPLITS[kept][:, 0].min() == 8
+
+
+def budgeted(state, forecaster=persistence, prices=(3.0, 3.0, 3.0), **budgets_ms):
+    policy = SlicePolicy.model_validate({
+        name: {"packet_delay_budget_ms": budgets_ms.get(name), "violation_cost": price}
+        for name, price in zip(SLICES, prices, strict=True)
+    })
+    seen = observed([state], [policy])
+    return SPLITS[in_budget(seen, forecaster, limits_of(policy), EVERY[None])[0]]
+
+
+def test_in_budget_without_budgets_keeps_all(make_state):
+    assert len(budgeted(make_state(load=(60e3, 4e3, 9e3), queue=(900, 0, 0)))) == len(SPLITS)
+
+
+def test_in_budget_clears_a_backlog_within_the_budget_where_slots_can(make_state):
+    # 500 Mbit have 9.49 ms on 11 slots, priced 3 x (9.49 / 9 - 1) beyond the budget: more than the slack; 8.73 on 12.
+    kept = budgeted(make_state(load=(9e3, 4e3, 9e3), queue=(500, 0, 0)), control=9.0)
+    assert kept[:, 0].min() == 12
+    # 900 Mbit miss 3 ms on any, and least on the most that there is.
+    assert budgeted(make_state(load=(9e3, 4e3, 9e3), queue=(900, 0, 0)), control=3.0)[:, 0].min() == 17
+
+
+def test_in_budget_what_is_lost_anyway_takes_nothing_from_the_others(make_state):
+    hopeless = make_state(load=(9e3, 4e3, 9e3), queue=(2_400, 0, 0))
+    assert len(budgeted(hopeless, control=3.0)) == len(SPLITS)
+    kept = budgeted(hopeless, control=3.0, monitoring=30.0)
+    assert kept[:, 0].min() == 1
+    assert kept[:, 2].min() == 2
+
+
+def test_in_budget_holds_slots_for_loads_that_may_come(make_state):
+    doubles_at_worst = lambda rows: np.tile(np.log([1] * 6 + [2]), (len(rows), OUTPUTS // 7)).astype("f4")  # noqa: E731
+    assert MASSES[-1] == 0.02
+    state = make_state(load=(15e3, 4e3, 9e3))
+    # 30 Gb/s have 20.4 ms on 5 slots: 0.02 x 3 x (20.4 / 3 - 1) is more than the slack.
+    assert budgeted(state, control=3.0)[:, 0].min() == 3
+    assert budgeted(state, doubles_at_worst, control=3.0)[:, 0].min() == 6
+    assert budgeted(state, doubles_at_worst, control=50.0)[:, 0].min() == 3
+
+
+def test_in_budget_dearer_slices_come_first_where_not_all_can_be_kept(make_state):
+    state = make_state(load=(4e3, 2e3, 4e3), queue=(600, 0, 600))  # 12 slots would do for either
+    for prices, dear in (((9.0, 1.0, 1.0), 0), ((1.0, 1.0, 9.0), 2)):
+        kept = budgeted(state, prices=prices, control=10.4, monitoring=10.4)
+        assert kept[:, dear].min() == 12
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 2**31), st.sampled_from([0.01, 0.1, 1.0, 60.0]))
+def test_in_budget_leaves_some_of_what_is_permitted_and_no_worse_than_any(seed, period_s):
+    generator = np.random.default_rng(seed)
+    policy = SlicePolicy.model_validate(
+        {name: {"packet_delay_budget_ms": float(generator.uniform(0.1, 200))} for name in ("control", "monitoring")}
+    )
+    mask = generator.random((4, 525)) < generator.uniform(0.01, 1)
+    mask[:, 7] = True
+    load, queue, one = generator.uniform(0, 9e4, (4, HISTORY, 3)), generator.uniform(0, 2e3, (4, 3)), np.ones((4, 3))
+    limits = limits_of(policy)
+    link = LinkModel(*(np.tile(value, (4, 1)) for value in vars(LinkModel()).values()))
+    seen = Observation(load, queue, one, one, one.astype(int), np.full(4, period_s), np.zeros(4), link)
+    kept = in_budget(seen, persistence, limits, mask)
+    if period_s > 1:
+        assert np.array_equal(kept, mask)
+        return
+    capacity = np.maximum(SPLITS * 5e3, 1.0)
+    growth = np.maximum(load[:, -1, None] - capacity, 0) * period_s
+    longest = link.base_delay_ms[:, None] + (queue[:, None] + growth) / capacity * 1e3
+    over = (limits.violation_cost * np.clip(longest / limits.budget_ms - 1, 0, MOST_BEYOND)).sum(axis=-1)
+    least = np.where(mask, over, np.inf).min(axis=1, keepdims=True)
+    assert np.array_equal(kept, mask & (over <= least + BUDGET_SLACK + 1e-9 * least))
 
 
 def test_layers_of_lift_the_rate_limit_for_an_urgent_alarm():

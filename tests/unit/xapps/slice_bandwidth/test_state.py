@@ -111,6 +111,23 @@ def test_window_alarm_raised_twice_clears_once_and_only_with_its_own_identity():
     assert state.alarm_cleared_s == pytest.approx(2.0)
 
 
+def test_window_alarm_is_new_until_a_whole_period_after_it_is_reported():
+    window = NodeWindow("n1")
+    window.add_report(report(time_s=1))
+    window.add_alarm(alarm(time_s=1.02))
+    window.add_alarm(alarm(time_s=1.2))  # said again: no other alarm
+    assert window.state(2 * SECOND).is_alarm_new
+    period_s = window.period_s
+    window.add_report(report(time_s=1.02 + period_s / 2))
+    assert window.state(2 * SECOND).is_alarm_new
+    window.add_report(report(time_s=1.021 + period_s))
+    state = window.state(2 * SECOND)
+    assert state.alarm_active
+    assert not state.is_alarm_new
+    window.add_alarm(alarm(section="9", time_s=1.3 + period_s))
+    assert window.state(2 * SECOND).is_alarm_new
+
+
 def test_window_alarm_moves_the_source_time_on():
     window = NodeWindow("n1")
     window.add_report(report(1.0))
