@@ -64,7 +64,7 @@ class Peer:
             )
         )
 
-    def report(self, step, load_mbps, period_ms=100, node=NODE):
+    def report(self, step, load_mbps, period_ms=100, node=NODE, queue_mbit=(0.0, 0.0, 0.0)):
         items = tuple(kpm.KpmItem("", name) for name in S_NSSAI)
         volume = np.array(load_mbps) * period_ms / 1e3
         rows = {
@@ -73,7 +73,7 @@ class Peer:
             "DRB.RlcSduDelayDl": [5.0] * 3,
         }
         values = np.array([np.asarray(rows.get(name, np.ones(3)), dtype=float) for name in MEASUREMENT_NAMES])
-        values[MEASUREMENT_NAMES.index("TWINRIC.QueueDl")] = 0.0
+        values[MEASUREMENT_NAMES.index("TWINRIC.QueueDl")] = queue_mbit
         time_ns = START_S * 10**9 + step * period_ms * 1_000_000
         report = kpm.KpmReport(node, time_ns, period_ms, MEASUREMENT_NAMES, items, values)
         self.handlers[kpm.NAME](node, *kpm.encode_indication(report))
@@ -99,9 +99,9 @@ class Bench:
         message = await asyncio.wait_for(anext(self.decisions), 10)
         return DecisionRecord.FromString(message.value)
 
-    async def after(self, step, load_mbps):
+    async def after(self, step, load_mbps, **others):
         await self.clock.advance_to(START_S + step * 0.1)
-        self.peer.report(step, load_mbps)
+        self.peer.report(step, load_mbps, **others)
         return await self.decision()
 
     async def twin(self):
@@ -238,6 +238,18 @@ async def test_app_overrides_are_counted_by_layer():
             "twinric_slice_overrides_total", {"layer": "RATE_LIMIT"}
         )
         assert counted >= 1
+
+
+async def test_app_keeps_a_packet_delay_budget_from_the_next_decision_on():
+    async with running({"mode": "rl", "max_moved_slots": 20}) as bench:
+        waiting = {"queue_mbit": (400.0, 0.0, 0.0)}  # 10 ms on 8 slots
+        record = await bench.after(1, CALM, **waiting)
+        assert "overrides" not in record.details
+        assert bench.peer.calendar.slots[0] < 8
+        bench.runtime.policies.put("p2", 1, {"control": {"packet_delay_budget_ms": 10}}, None)
+        record = await bench.after(2, CALM, **waiting)
+        assert record.details["overrides"] == "DELAY_BUDGET"
+        assert bench.peer.calendar.slots[0] >= 8
 
 
 async def test_app_decides_every_10_ms_where_reports_come_that_often():
