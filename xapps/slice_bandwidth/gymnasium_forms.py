@@ -42,7 +42,8 @@ class SliceBandwidthEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
     after `steps` periods; never terminated.
 
     ## Versions
-    v4: a new alarm is 2, an old one 1. v3: link figures among the columns. v2: rows around a forecast. v1: rows around the last load.
+    v4: a new alarm is 2, an old one 1. v3: link figures among the columns. v2: rows around a forecast. v1: rows around
+    the last load.
     """
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - Gymnasium's own form

@@ -172,7 +172,8 @@ class NodeWindow:
         queue, delay, jitter, longest = self.measured
         since_s = (now_ns - self.cleared_ns) / NS if self.cleared_ns else float("inf")
         newest_ns = max(self.source_time_ns, self.alarm_time_ns)
-        is_new = max(self.alarms.values(), default=0) > self.source_time_ns - self.period_s * NS
+        period_began_ns = self.source_time_ns - self.period_s * NS
+        is_new = any(raised_ns > period_began_ns for raised_ns in self.alarms.values())
         return SliceState(
             self.e2_node_id, newest_ns, self.period_s, self.offered_mbps, queue, delay, jitter, longest,
             self.slots.copy(), bool(self.alarms), is_new, max(since_s, 0.0), self.link, self.shared_wait,
