@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from xapps.hems_load.solver import interior_point as ip
 from xapps.hems_load.solver import layout as rows
 from xapps.hems_load.solver.compiled import compiled, inlined
+from xapps.hems_load.solver.kalman import place
 from xapps.hems_load.solver.runs import add_run, cheapest_start, smear_run
 from xapps.hems_load.solver.settle import settle_home
 from xapps.hems_load.solver.starts import start
@@ -102,7 +103,7 @@ def _load_iterates(w: Any, at: Any, last: Any, first: int, span: tuple[int, int]
             w.meter[m + t * (next_m - m) + rows.LAMBDA + k] = own[0, past]
             for i in range(n):
                 store = s + t * (next_s - s) + i * rows.STORE * L + k
-                high = w.store_data[rows.LARGEST, i]
+                high = place(w.store_data, rows.LARGEST, i)
                 w.stores[store + rows.S] = w.data[high[0] + t * high[1] + k] - own[1 + 2 * i, past]
                 w.stores[store + rows.PI] = own[2 + 2 * i, past]
                 if at[i + 1] - at[i] > 1:
@@ -126,12 +127,12 @@ def _load(w: Any, at: Any, posed: Any, last: Any, first: int, lane: Any) -> None
     _, _, before, _ = ip.offsets(at, -1)
     _, _, beyond, _ = ip.offsets(at, steps)
     for i in range(at.size - 1):
-        place, own = w.store_data[rows.KEEP, i], i * rows.STORE * L
+        (begin, apart), own = place(w.store_data, rows.KEEP, i), i * rows.STORE * L
         for k in lane:
             cost = posed.ends[k, i, END_COST]
             w.stores[before + own + rows.S + k] = posed.ends[k, i, START]
-            if place[1] > 0:
-                w.data[place[0] + steps * place[1] + k] = 1.0
+            if apart > 0:
+                w.data[begin + steps * apart + k] = 1.0
             else:  # the price of the state now at the end, of which no more is lost
                 cost /= values[k, store_row(at[-1], i, rows.KEEP), 0]
             w.stores[beyond + own + rows.PI + k] = cost
@@ -149,7 +150,7 @@ def _keep(w: Any, at: Any, k: int, own: Any) -> None:
         own[0, t] = w.meter[m + rows.LAMBDA + k]
         for i in range(n):
             store = o + i * rows.STORE * L + k
-            high = w.store_data[rows.LARGEST, i]
+            high = place(w.store_data, rows.LARGEST, i)
             own[1 + 2 * i, t] = w.data[high[0] + t * high[1] + k] - w.stores[store + rows.S]
             own[2 + 2 * i, t] = w.stores[store + rows.PI]
             if at[i + 1] - at[i] > 1:
@@ -276,9 +277,9 @@ class Frame(NamedTuple):
     """Where everything is in a block of homes with the same kinds of devices, over T steps."""
 
     box_data: Any
-    """(BOX_DATA, J, 2): where in the data a box's datum begins, and how far its steps lie apart: 0 where all agree."""
+    """(J * DATA * 2,): where in the data a box's datum begins, and how far its steps lie apart: 0 where all agree."""
     store_data: Any
-    """(STORE_DATA, n, 2): the same of the storages."""
+    """(n * DATA * 2,): the same of the storages."""
     same: Any
     """(C, 2) rows of a posed home that are the same in all steps, and where they are in the data."""
     moving: Any
@@ -298,8 +299,8 @@ class Frame(NamedTuple):
 def _frame(n: int, boxes: int, varies: bytes, steps: int) -> Frame:
     places, size = _places(n, boxes, np.frombuffer(varies, dtype=np.bool_), steps)
     own = places[METER_DATA:]
-    box_data = own[: boxes * rows.BOX_DATA].reshape(boxes, rows.BOX_DATA, 2).transpose(1, 0, 2)
-    store_data = own[boxes * rows.BOX_DATA :].reshape(n, rows.STORE_DATA, 2).transpose(1, 0, 2)
+    box_data = _table(own[: boxes * rows.BOX_DATA], boxes)
+    store_data = _table(own[boxes * rows.BOX_DATA :], n)
     row = METER_DATA + np.arange(len(own))
     same, moving = own[:, 1] == 0, own[:, 1] > 0
     single = (steps * rows.METER, steps * boxes * rows.BOX, (steps + 2) * n * rows.STORE, rows.ACC)
@@ -307,10 +308,17 @@ def _frame(n: int, boxes: int, varies: bytes, steps: int) -> Frame:
         (steps + 2) * (n * rows.WIDE + rows.WIDE_METER), (steps + 1) * rows.triangle(n), n * rows.SCRATCH, n,
     )  # fmt: skip
     return Frame(
-        np.ascontiguousarray(box_data), np.ascontiguousarray(store_data),
-        np.column_stack([row[same], own[same, 0]]), np.column_stack([row[moving], own[moving]]),
+        box_data, store_data, np.column_stack([row[same], own[same, 0]]), np.column_stack([row[moving], own[moving]]),
         (*(count * L for count in single), size), tuple(count * L for count in double),
     )  # fmt: skip
+
+
+def _table(places: Any, number: int) -> Any:
+    """(number * DATA * 2,) `places` (number * parts, 2) of so many boxes or storages."""
+    table = np.zeros((number, rows.DATA, 2), dtype=np.int64)
+    if number:
+        table[:, : len(places) // number] = places.reshape(number, -1, 2)
+    return table.ravel()
 
 
 class Workspace(NamedTuple):

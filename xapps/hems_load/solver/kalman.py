@@ -13,9 +13,10 @@ from __future__ import annotations
 from typing import Any
 
 from xapps.hems_load.solver.compiled import inlined
-from xapps.hems_load.solver.lanes import get, greater, put
+from xapps.hems_load.solver.lanes import get, greater, put, word
 from xapps.hems_load.solver.layout import (
     CARRY,
+    DATA,
     DET,
     DPI,
     DS,
@@ -34,16 +35,24 @@ from xapps.hems_load.solver.layout import (
     M,
 )  # fmt: skip
 
-__all__ = ["datum", "hear", "measure", "predict_mean", "predict_x", "smooth"]
+__all__ = ["datum", "hear", "measure", "place", "predict_mean", "predict_x", "smooth"]
 
 LEAST_SHARE = 1e-12
 """Of a variance, what a measurement of another storage leaves at least: rounding may leave less."""
 
 
 @inlined
+def place(table: Any, part: int, which: int) -> tuple[int, int]:
+    """Where a datum of a box or storage begins, and how far its steps lie apart; `table` as in `Frame`."""
+    at = 2 * (which * DATA + part)
+    return word(table, at), word(table, at + 1)
+
+
+@inlined
 def datum(w: Any, table: Any, part: int, which: int, t: int) -> Any:
     """One of the data of a box or storage in step `t`; `table` is w.box_data or w.store_data."""
-    return get(w.data, table[part, which, 0] + t * table[part, which, 1])
+    begin, apart = place(table, part, which)
+    return get(w.data, begin + t * apart)
 
 
 @inlined

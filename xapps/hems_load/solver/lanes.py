@@ -18,7 +18,7 @@ from numba.core.typeconv import Conversion
 from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
 from numba.extending import intrinsic, models, register_model
 
-__all__ = ["LANES", "choose", "fill", "get", "greater", "lesser", "like", "put"]
+__all__ = ["LANES", "choose", "fill", "get", "greater", "lesser", "like", "put", "word"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 _lowered = cast(Callable[..., Callable[[Function], Function]], lower_builtin)
@@ -174,6 +174,16 @@ def _get(_typing: Any, array: Any, index: Any) -> Any:  # noqa: ARG001 (numba as
     return kind(array, types.intp), code
 
 
+def _word(_typing: Any, array: Any, index: Any) -> Any:  # noqa: ARG001 (numba asks for it)
+    """A whole number of `array` (one axis, contiguous); nobody checks bounds, nor counts from the end."""
+
+    def code(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        data = context.make_array(sig.args[0])(context, builder, values[0]).data
+        return builder.load(builder.gep(data, [values[1]]))
+
+    return types.int64(array, types.intp), code
+
+
 def _put(_typing: Any, array: Any, index: Any, lanes: Any) -> Any:  # noqa: ARG001 (numba asks for it)
     """Store lanes, or one number in each of them, to `array` from the index on, in its precision."""
     kind = SINGLE if array.dtype is types.float32 else DOUBLE
@@ -221,6 +231,7 @@ def _choose(_typing: Any, test: Any, left: Any, right: Any) -> Any:
 
 # As the kernels see them: without the compiler's own first argument.
 get: Callable[[Any, Any], Any] = intrinsic(_get)
+word: Callable[[Any, Any], int] = intrinsic(_word)
 put: Callable[[Any, Any, Any], None] = intrinsic(_put)
 fill: Callable[[Any, float], Any] = intrinsic(_fill)
 like: Callable[[Any, Any], Any] = intrinsic(_like)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from xapps.hems_load.solver.lanes import LANES
 
 __all__ = [
-    "ACC", "ALPHA_D", "ALPHA_P", "BALANCE", "BASE", "BOX", "BOX_DATA", "CARRY", "COST", "CURVE", "D", "DET",
+    "ACC", "ALPHA_D", "ALPHA_P", "BALANCE", "BASE", "BOX", "BOX_DATA", "CARRY", "COST", "CURVE", "D", "DATA", "DET",
     "DISTANCE", "DK", "DKH", "DKL", "DLAMBDA", "DPI", "DQ", "DQH", "DQL", "DRIFT", "DS", "DUAL", "DV", "DZL",
     "DZU", "ENTERS", "ETA", "FLOW", "GAIN", "GYY", "GYZ", "HIGH", "INFEASIBLE", "INV_D", "INV_H", "INV_L",
     "INV_S", "KEEP", "KEPT", "L", "LAMBDA", "LANES", "LARGEST", "LARGEST_PRICE", "LEAST", "LEAST_PRICE", "LOW",
@@ -36,6 +36,8 @@ CURVE = GAIN
 """Of the import segment, which fills no storage: rise of its price with its power."""
 STORE_DATA = 6
 KEEP, DRIFT, LEAST, LEAST_PRICE, LARGEST, LARGEST_PRICE = range(STORE_DATA)
+DATA = max(BOX_DATA, STORE_DATA)
+"""Of either, in the tables of where they are."""
 # What the filter carries from step to step, in double precision: of a storage ...
 WIDE = 3
 M, GYZ, DPI = (n * L for n in range(WIDE))
