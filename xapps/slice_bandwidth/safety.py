@@ -29,7 +29,7 @@ FLOORS, RATE, BOUND, BUDGET = "FLOOR_OR_CEILING", "RATE_LIMIT", "DELAY_BOUND", "
 BUDGET_SLACK, MOST_BEYOND = 0.1, 3.0
 """Priced overshoot of packet delay budgets that a split may have beyond the least [1, on eq (3)'s scale], and the most
 that one slice under one load counts with [1]: what is lost anyway takes nothing from the others. Chosen on tuning
-seeds (ADR 0055)."""
+seeds (ADR 0056)."""
 
 LONGEST_S = 1.0
 """Longest period [s] of the Near-RT loop: beyond it the last load is not taken to persist."""
