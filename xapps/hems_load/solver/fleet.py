@@ -38,7 +38,7 @@ class Effort:
 
     gap_eur: float = 0.12
     """Duality gap of each home [EUR over the horizon] ..."""
-    gap_share: float = 0.06
+    gap_share: float = 0.05
     """... or so much of what its last plan costs, where that is more [1] ..."""
     most_gap_eur: float = 1.0
     """... and never more than this [EUR]."""
