@@ -129,7 +129,7 @@ class HemsLoadApp(App[HemsConfig, HemsPolicy, FleetState, FleetDecision]):
         """Set-points from the plans in force, or from new ones where they are due."""
         deadline, enforced = Deadline(self.config.coordination_ms), self.config.enforce_budget
         pace = Pace(deadline.budget_ms, lambda: deadline.elapsed_ms)
-        return decide_fleet(state, policy, self._optimizers, lambda: pace() or not enforced)
+        return decide_fleet(state, policy, self._optimizers, lambda times: pace(times) or not enforced)
 
     def fallback(self, state: FleetState | None, policy: HemsPolicy, reason: Reason) -> FleetDecision | None:
         """The last plan where the reports are fresh, else comfortable rooms, charging cars, no export."""

@@ -37,7 +37,7 @@ class Coordination:
     """How a cap is agreed on."""
 
     rounds: int
-    may_go_on: Callable[[], bool]
+    may_go_on: Callable[[float], bool]
     effort: Effort
     elsewhere: Elsewhere | None = None
 

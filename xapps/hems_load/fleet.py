@@ -58,7 +58,7 @@ class FleetDecision:
 
 
 def decide_fleet(
-    state: FleetState, policy: HemsPolicy, optimizers: Mapping[str, Optimizer], may_go_on: Callable[[], bool]
+    state: FleetState, policy: HemsPolicy, optimizers: Mapping[str, Optimizer], may_go_on: Callable[[float], bool]
 ) -> FleetDecision:
     """Each node's decision under the policy, or under the defaults where the policy names another node.
 

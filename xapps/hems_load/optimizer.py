@@ -109,7 +109,7 @@ class Optimizer:
         self,
         state: State,
         policy: HemsPolicy,
-        may_go_on: Callable[[], bool] = lambda: True,
+        may_go_on: Callable[[float], bool] = lambda _: True,
         groups: Mapping[str, HemsPolicy] = NO_GROUPS,
     ) -> Decision:
         """Set-points for all homes of `state` under its `policy`, and what policies of its own ask of each group.
@@ -159,7 +159,7 @@ class Optimizer:
         age_s = (state.source_time_ns - standing.made_ns) / NS
         return "PLAN_AGED" if age_s >= self._limits.plan_every_s or age_s < 0 else ""
 
-    def _planned(self, state: State, capped: tuple[Capped, ...], may_go_on: Callable[[], bool]) -> _Standing:
+    def _planned(self, state: State, capped: tuple[Capped, ...], may_go_on: Callable[[float], bool]) -> _Standing:
         problem, old = pose_fleet(state, capped[-1].policy), self._standing
         known = _events_noted(old, state, capped)
         caps = tuple(known.at(homes, state.time_s + 3600 * state.edges_h[:-1]) for homes in capped)

@@ -56,6 +56,8 @@ NEARNESS_GIVING = 0.3
 """The same on the occasions for which homes give: it keeps the answer even."""
 PUSH_LOOSER, PUSH_KEPT_LOOSER = 10.0, 2.0
 """Times as large a duality gap as that of plans is enough for the push, and for the iterate kept of it [1]."""
+COLD_PUSH = 0.7
+"""Length of a push against that of free plans that began from nothing, at most [1]: 0.6 for 10,000 homes."""
 FEW_TO_LEVEL = 4
 """Homes of a team beyond which they are evened inside it; with fewer it costs more than it gives."""
 ROUNDS = 2
@@ -111,15 +113,15 @@ def coordinate_fleet(
     *,
     shift_steps: int = 0,
     rounds: int = ROUNDS,
-    may_go_on: Callable[[], bool] = lambda: True,
+    may_go_on: Callable[[float], bool] = lambda _: True,
     effort: Effort | None = None,
     evenness_eur: float = EVENNESS_EUR,
 ) -> tuple[FleetPlan, WarmStart]:
     """Plans whose net imports together stay within `cap_kw` (T,) [kW], infinite where there is no cap.
 
-    Solves once without a price, then at most `rounds` times at prices while `may_go_on`, which is asked before each
-    but the first answer after the push. `miss_kw` of the plan tells what the cap still misses. Against: one programme
-    for all homes, tests/unit.
+    Solves once without a price, then at most `rounds` times at prices while `may_go_on`: it is asked before each of
+    these whether there is time for one so many times as long as what was done since it was asked last. `miss_kw` of the
+    plan tells what the cap still misses. Against: one programme for all homes, tests/unit.
     """
     shard = LocalShard(problem, warm, shift_steps=shift_steps, effort=effort or Effort())
     options: dict[str, Any] = {"rounds": rounds, "may_go_on": may_go_on, "evenness_eur": evenness_eur}
@@ -135,7 +137,7 @@ def coordinate_shards(
     hours: Floats,
     *,
     rounds: int = ROUNDS,
-    may_go_on: Callable[[], bool] = lambda: True,
+    may_go_on: Callable[[float], bool] = lambda _: True,
     evenness_eur: float = EVENNESS_EUR,
     last_price: Floats | None = None,
     each: Each = map,
@@ -148,13 +150,13 @@ def coordinate_shards(
     nothing = [None] * len(shards)
     net = np.asarray(sum(each(lambda shard, _: shard.begin(), shards, nothing)))
     over = over_of(net, cap_kw)
-    if not over.any() or not rounds or not may_go_on():
+    if not over.any() or not rounds or not may_go_on(COLD_PUSH if last_price is None else 1.0):
         return Outcome(np.zeros(cap_kw.size), miss_of(net, cap_kw), 0)
     call, dear = call_of(net, cap_kw, hours, evenness_eur / EVENNESS_EUR), np.where(over, PUSH_PRICE, 0.0)
     most_kw = np.asarray(sum(each(lambda shard, _: shard.push(call, dear), shards, nothing)))
     part = np.clip(np.where(over, net - cap_kw, 0.0) / np.maximum(most_kw, 1e-9), 0.0, 1.0)
     price, own, taken = _first_price(over, last_price), list[Mix | None](nothing), 1
-    asked = price if rounds > 1 and may_go_on() else None
+    asked = price if rounds > 1 and may_go_on(1.0) else None
     goes_on = True
     while goes_on:
         parts = list(each(lambda shard, mix, at=asked: shard.ask(part, at, mix), shards, own))
@@ -165,7 +167,7 @@ def coordinate_shards(
             taken += 1
             net_kw = sum(answers.net_kw[taken].sum(axis=0) for answers in parts)
             price = _next_price(price, call, net_kw, cap_kw, mix)
-            asked = price if taken < rounds and may_go_on() else None  # the last mix is of no new answer
+            asked = price if taken < rounds and may_go_on(1.0) else None  # the last mix is of no new answer
     agreed = price
     net = np.asarray(sum(each(lambda shard, mix: shard.finish(mix, agreed), shards, own)))
     return Outcome(agreed, miss_of(net, cap_kw), taken)

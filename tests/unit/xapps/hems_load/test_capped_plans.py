@@ -14,7 +14,7 @@ from xapps.hems_load.solver import Effort, coordinate_fleet, solve_fleet
 
 HOMES, T = 12, 48
 EFFORT = Effort(threads=1)
-HOW = Coordination(6, lambda: True, EFFORT)
+HOW = Coordination(6, lambda _: True, EFFORT)
 ALL = np.ones(HOMES, dtype=bool)
 LEFT, INNER = np.arange(HOMES) < 6, np.arange(HOMES) < 3
 CROSSING = (np.arange(HOMES) >= 4) & (np.arange(HOMES) < 8)

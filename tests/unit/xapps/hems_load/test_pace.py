@@ -21,3 +21,12 @@ def test_pace_looks_ahead_by_the_last_round(rounds_ms, answers):
     for round_ms, goes_on in zip(rounds_ms, answers, strict=True):
         now[0] += round_ms
         assert pace() is goes_on
+
+
+def test_pace_looks_ahead_by_a_part_of_what_was_done_where_so_told():
+    now = [0.0]
+    pace = Pace(1_000.0, lambda: now[0])
+    now[0] = 550.0
+    assert pace(0.7)
+    now[0] = 1_000.0
+    assert not pace(0.7)

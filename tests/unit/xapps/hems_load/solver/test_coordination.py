@@ -43,7 +43,7 @@ def test_coordinate_fleet_impossible_cap_is_missed_by_what_is_told():
 
 def test_coordinate_fleet_stops_when_time_is_up_and_still_has_a_plan():
     problem = make_fleet(4)
-    plan, _ = coordinate_fleet(problem, np.full(problem.steps, 1.0), may_go_on=lambda: False, effort=EFFORT)
+    plan, _ = coordinate_fleet(problem, np.full(problem.steps, 1.0), may_go_on=lambda _: False, effort=EFFORT)
     assert plan.rounds == 0
     assert np.isfinite(plan.net_kw).all()
 
