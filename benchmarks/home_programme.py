@@ -74,6 +74,8 @@ class HomeProgramme:
         if not warm:
             self._highs.clearSolver()
         self._highs.run()
+        if warm and self._highs.getModelStatus() == highspy.HighsModelStatus.kUnknown:
+            return self.solve(warm=False)  # rarely a basis leaves it undecided
         assert self._highs.getModelStatus() == highspy.HighsModelStatus.kOptimal
         return float(self._highs.getInfo().objective_function_value)
 
