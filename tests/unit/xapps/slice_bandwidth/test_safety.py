@@ -104,10 +104,12 @@ def test_bounded_a_full_buffer_is_no_excuse():
 
 
 def budgeted(state, forecaster=persistence, prices=(3.0, 3.0, 3.0), **budgets_ms):
-    policy = SlicePolicy.model_validate({
-        name: {"packet_delay_budget_ms": budgets_ms.get(name), "violation_cost": price}
-        for name, price in zip(SLICES, prices, strict=True)
-    })
+    policy = SlicePolicy.model_validate(
+        {
+            name: {"packet_delay_budget_ms": budgets_ms.get(name), "violation_cost": price}
+            for name, price in zip(SLICES, prices, strict=True)
+        }
+    )
     seen = observed([state], [policy])
     return SPLITS[in_budget(seen, forecaster, limits_of(policy), EVERY[None])[0]]
 
