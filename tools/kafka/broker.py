@@ -136,7 +136,9 @@ class JavaNode:
         }
         self._settings.write_text("".join(f"{key}={value}\n" for key, value in settings.items()), encoding="utf-8")
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        command = [*self._java, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self._settings)]
+        # In one word with its option: an id may begin with a dash.
+        options = [f"--cluster-id={cluster_id}", "-c", str(self._settings)]
+        command = [*self._java, "kafka.tools.StorageTool", "format", *options]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise BrokerError(f"Kafka could not format its storage:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
