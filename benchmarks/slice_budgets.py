@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.machine import parser, write_result
-from benchmarks.slice_plants import SituationEnv
+from benchmarks.slice_plants import SETTLING_S, SituationEnv
 from e2sim.ran.catalogue import CATALOGUE, DEFAULT_TERMINALS
 from e2sim.ran.situations import SITUATIONS
 from xapps.slice_bandwidth.environment import TAIL
@@ -28,8 +28,6 @@ from xapps.slice_bandwidth.train import ACTOR, FORECASTER, MODELS, load_learned
 
 CADENCES_S = (0.1, 0.01)
 MET_SHARE = 0.99
-SETTLING_S = 0.5
-"""Before the stretch that is judged each controller has had this long to clear what the static split left [s]."""
 REPLANNED, HORIZON = 20, 40
 """Periods after which the clairvoyant plans anew, and how far it looks ahead."""
 Longest = Mapping[str, NDArray[np.float64]]

@@ -22,9 +22,15 @@ from xapps.slice_bandwidth.policy_draws import PolicyBatch, policies_like
 from xapps.slice_bandwidth.state import HISTORY
 from xapps.slice_bandwidth.traffic import TrafficBatch
 
-__all__ = ["CoupledSituationEnv", "RecordedEnv", "SituationEnv", "catalogue_policy", "recorded_loads", "tightest_ms"]
+__all__ = [
+    "SETTLING_S", "CoupledSituationEnv", "RecordedEnv", "SituationEnv", "catalogue_policy", "recorded_loads",
+    "tightest_ms",
+]  # fmt: skip
 
 Floats = NDArray[np.float64]
+
+SETTLING_S = 0.5
+"""What a controller has to clear what the static split left before longest delays are held against budgets [s]."""
 
 
 def tightest_ms() -> tuple[float, ...]:
