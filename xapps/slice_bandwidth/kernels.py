@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "NO_SLOT_MBPS", "SLOT_MBPS", "TERM_LIMIT", "Links", "Terms", "bound_ms", "bound_of", "burst_of", "compiled",
-    "elementwise", "foreseen", "longest_ms", "moved_between", "moved_of", "predicted", "priced", "terms_of",
+    "elementwise", "foreseen", "moved_between", "moved_of", "overshoot_of", "predicted", "priced", "terms_of",
 ]  # fmt: skip
 
 Floats = NDArray[np.float64]
@@ -191,7 +191,7 @@ def bound_ms(offered: float, queue: float, slots: float, period_s: float, base_m
 
 
 @compiled
-def longest_ms(offered: float, queue: float, slots: float, period_s: float, base_ms: float) -> float:
+def _longest_ms(offered: float, queue: float, slots: float, period_s: float, base_ms: float) -> float:
     """Longest delay [ms] of a period without the bursts in it: of what comes last while the backlog grows, or first."""
     capacity = max(slots * SLOT_MBPS, NO_SLOT_MBPS)
     growth = max(offered - capacity, 0.0) * period_s
@@ -220,6 +220,21 @@ def bound_of(
 ) -> None:
     """See :func:`safety.delay_bound_ms`."""
     bound[0] = bound_ms(offered, queue, slots, period_s, base_ms, burst)
+
+
+@elementwise(
+    ["void(float64[:],float64[:],float64,float64,float64,float64,float64,float64,float64[:])"],
+    "(z),(z),(),(),(),(),(),()->()",
+)
+def overshoot_of(
+    loads: Floats, masses: Floats, queue: float, slots: float, period_s: float, base_ms: float, budget: float,
+    most: float, over: Floats,
+) -> None:  # fmt: skip
+    """See :func:`safety.in_budget`: how far beyond its budget, relative to it, a slice is expected to be."""
+    over[0] = 0.0
+    for z in range(masses.shape[0]):
+        beyond = _longest_ms(loads[z], queue, slots, period_s, base_ms) / budget - 1
+        over[0] += masses[z] * min(max(beyond, 0.0), most)
 
 
 @compiled

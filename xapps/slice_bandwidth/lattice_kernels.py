@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from xapps.slice_bandwidth.kernels import bound_ms, elementwise, longest_ms, moved_between
+from xapps.slice_bandwidth.kernels import bound_ms, elementwise, moved_between
 from xapps.slice_bandwidth.model import CALENDAR_SLOTS
 
-__all__ = ["in_time", "near", "overshoot_of", "sums_of"]
+__all__ = ["in_time", "near", "sums_of"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -57,22 +57,3 @@ def in_time(
         some = some or mask[n]
     if not some or period_s > longest_s:
         mask[:] = permitted
-
-
-@elementwise(
-    ["void(float64[:,:],float64[:],float64[:],float64,float64[:],float64[:],float64[:],int64[:,:],float64,float64[:])"],
-    "(z,s),(z),(s),(),(s),(s),(s),(n,s),()->(n)",
-)
-def overshoot_of(
-    loads: Floats, masses: Floats, queue: Floats, period_s: float, budget: Floats, price: Floats, base_ms: Floats,
-    splits: Ints, most: float, over: Floats,
-) -> None:  # fmt: skip
-    """See :func:`safety.in_budget`: how far beyond its budget, relative to it, each slice is expected to be, priced."""
-    table = np.zeros((CALENDAR_SLOTS + 1, 3))
-    for slots in range(table.shape[0]):
-        for k in range(3):
-            for z in range(masses.shape[0]):
-                beyond = longest_ms(loads[z, k], queue[k], slots, period_s, base_ms[k]) / budget[k] - 1
-                table[slots, k] += price[k] * masses[z] * min(max(beyond, 0.0), most)
-    for n in range(splits.shape[0]):
-        over[n] = table[splits[n, 0], 0] + table[splits[n, 1], 1] + table[splits[n, 2], 2]

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from xapps.slice_bandwidth import kernels, lattice_kernels
+from xapps.slice_bandwidth import kernels
 from xapps.slice_bandwidth.forecast import MASSES, Forecaster, scenarios
-from xapps.slice_bandwidth.lattice import SPLITS, Bounds, permitted
+from xapps.slice_bandwidth.lattice import SPLITS, Bounds, permitted, sum_over_slices
+from xapps.slice_bandwidth.lattice_kernels import in_time
 from xapps.slice_bandwidth.model import ALL_SLOTS, LinkModel
 from xapps.slice_bandwidth.objective import Limits
 from xapps.slice_bandwidth.rl_agent import Observation
@@ -67,7 +68,7 @@ def bounded(
     `LONGEST_S` all permitted ones are kept, and so they are where every split breaks something: then the controller
     weighs who yields. J_max has no bound of that kind: it is priced, not projected.
     """
-    kept = lattice_kernels.in_time(
+    kept = in_time(
         offered_mbps, queue_mbit, period_s, limits.d_max_ms, link.base_delay_ms, link.burst_mbit, SPLITS, mask,
         LONGEST_S,
     )  # fmt: skip
@@ -85,14 +86,15 @@ def in_budget(seen: Observation, forecaster: Forecaster, limits: Limits, mask: M
     """
     if not np.isfinite(limits.budget_ms).any():
         return mask
-    loads = np.moveaxis(scenarios(forecaster, seen.offered_mbps, seen.period_s, seen.alarm)[0], 0, -2)
-    over = lattice_kernels.overshoot_of(
-        loads, MASSES, seen.queue_mbit, seen.period_s, limits.budget_ms, limits.violation_cost,
-        seen.link.base_delay_ms, SPLITS, MOST_BEYOND,
+    loads = np.moveaxis(scenarios(forecaster, seen.offered_mbps, seen.period_s, seen.alarm)[0], 0, -1)
+    period_s = np.asarray(seen.period_s)
+    per_slot = kernels.overshoot_of(
+        loads[..., None, :, :], MASSES, seen.queue_mbit[..., None, :], ALL_SLOTS, period_s[..., None, None],
+        seen.link.per_slot().base_delay_ms, limits.budget_ms[..., None, :], MOST_BEYOND,
     )  # fmt: skip
+    over = sum_over_slices(limits.violation_cost[..., None, :] * per_slot)
     least = np.where(mask, over, np.inf).min(axis=-1, keepdims=True)
-    slow = np.asarray(seen.period_s)[..., None] > LONGEST_S
-    return np.asarray(mask & ((over <= least + BUDGET_SLACK) | slow))
+    return np.asarray(mask & ((over <= least + BUDGET_SLACK) | (period_s[..., None] > LONGEST_S)))
 
 
 def layers_of(bounds: Bounds, slots: NDArray[np.int64], *, urgent: bool) -> list[tuple[str, Mask]]:
